@@ -1,0 +1,309 @@
+// Package projections folds a partition's events into reader sets. The fold is
+// pure: no clock, no I/O, no randomness; whatever it decides follows from the
+// records, in log order, and the [Lineage]. Where messages are kept is the
+// caller's ([Messages]); package materialize is that caller in production.
+package projections
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/seenby/seenby/events"
+)
+
+// ErrMustStop is wrapped by what [Fold.Apply] returns for a record that this
+// build cannot fold and must not pass over. The partition stays before it.
+var ErrMustStop = errors.New("cannot go past this record")
+
+// Messages is where the fold finds and keeps the messages of its partition.
+type Messages interface {
+	// Message returns a message, or nil if there is none.
+	Message(id []byte) (*Message, error)
+	// Create takes a new message, in place of an expired one of that ID.
+	Create(*Message)
+	// Changed is told after each change of a message.
+	Changed(*Message)
+}
+
+// Outcome is what a record came to.
+type Outcome int
+
+// The outcomes of a record.
+const (
+	// Counted: a receipt that is now in its reader set.
+	Counted Outcome = iota
+	// Created: the MessageSent that the message exists from.
+	Created
+	// Recalled: the recall that emptied the set.
+	Recalled
+	// Waits: a receipt or recall of a message that does not exist (yet).
+	Waits
+	// Repeated: an earlier fact again, a later MessageSent included.
+	Repeated
+	// Dropped: a receipt of somebody who does not count, or of a recalled
+	// message.
+	Dropped
+	// Expired: a MessageSent that comes after its message's retention.
+	Expired
+	// Undecodable: no Event, by its value or key.
+	Undecodable
+	// Misplaced: an Event whose key belongs to another partition.
+	Misplaced
+	// Skipped: passed over because the operator said so.
+	Skipped
+	// Control: a transaction's marker.
+	Control
+	// Old: below the position.
+	Old
+
+	outcomes
+)
+
+var outcomeNames = [outcomes]string{"counted", "created", "recalled", "waits", "repeated", "dropped", "expired",
+	"undecodable", "misplaced", "skipped", "control", "old"}
+
+// String is the outcome as metrics and logs spell it.
+func (o Outcome) String() string { return outcomeNames[o] }
+
+// Outcomes lists all outcomes.
+func Outcomes() []Outcome {
+	all := make([]Outcome, outcomes)
+	for i := range all {
+		all[i] = Outcome(i)
+	}
+	return all
+}
+
+// Fold is the fold of one partition. One goroutine at a time may use it.
+type Fold struct {
+	lineage   Lineage
+	partition int32
+	position  int64
+	epoch     int32
+	timestamp int64
+	waiting   *Waiting
+	evicted   int64
+	decoder   events.Decoder
+}
+
+// Checkpoint says of which prefix of a partition some state is the fold.
+type Checkpoint struct {
+	// Position is the next offset to apply.
+	Position int64
+	// LeaderEpoch is that of the last applied record, or -1.
+	LeaderEpoch int32
+	// Timestamp is the latest of the applied records' timestamps, in Unix
+	// milliseconds, or 0.
+	Timestamp int64
+	// Evicted is how many waiting events had to give way to the limit so far.
+	// Unless it is 0, a fold from another start may differ.
+	Evicted int64
+}
+
+// NewFold returns the fold of a partition that goes on from a checkpoint and
+// the events that waited there, in log order. A fold from the start of the log
+// has the log's first offset as Position, LeaderEpoch -1, and nothing waiting.
+func NewFold(lineage Lineage, partition int32, from Checkpoint, waiting []WaitingEvent) *Fold {
+	return &Fold{
+		lineage:   lineage,
+		partition: partition,
+		position:  from.Position,
+		epoch:     from.LeaderEpoch,
+		timestamp: from.Timestamp,
+		evicted:   from.Evicted,
+		waiting:   RestoreWaiting(waiting),
+	}
+}
+
+// Checkpoint is where the fold is.
+func (f *Fold) Checkpoint() Checkpoint {
+	return Checkpoint{Position: f.position, LeaderEpoch: f.epoch, Timestamp: f.timestamp, Evicted: f.evicted}
+}
+
+// Waiting is the queue of waiting events; between two calls of Apply the caller
+// may read it and take its changes.
+func (f *Fold) Waiting() *Waiting { return f.waiting }
+
+// Apply folds one record into ms. Records come in log order; one below the
+// position is ignored. An error wraps [ErrMustStop], or is one of ms; nothing
+// has changed then. Why a record was undecodable or misplaced is in reason.
+func (f *Fold) Apply(rec events.Record, ms Messages) (outcome Outcome, reason error, err error) {
+	if rec.Offset < f.position {
+		return Old, nil, nil
+	}
+	outcome, reason, err = f.fold(rec, ms)
+	if err != nil {
+		return outcome, nil, fmt.Errorf("partition %d, offset %d: %w", f.partition, rec.Offset, err)
+	}
+	f.position, f.epoch = rec.Offset+1, rec.LeaderEpoch
+	f.timestamp = max(f.timestamp, rec.Timestamp)
+	return outcome, reason, nil
+}
+
+func (f *Fold) fold(rec events.Record, ms Messages) (outcome Outcome, reason error, err error) {
+	if rec.Control {
+		return Control, nil, nil
+	}
+	if f.lineage.Skipped(f.partition, rec.Offset) {
+		return Skipped, nil, nil
+	}
+	event, err := f.decoder.Decode(rec.Key, rec.Value)
+	if errors.Is(err, events.ErrUnknownKind) {
+		return 0, nil, fmt.Errorf("%w: %w: upgrade the projectors before the producers", ErrMustStop, err)
+	}
+	if err != nil {
+		return Undecodable, err, nil
+	}
+	if key := event.Key(); key != nil {
+		if at := events.Partition(key, f.lineage.Partitions); at != f.partition {
+			return Misplaced, fmt.Errorf("key belongs to partition %d of %d: is the producer's partitioner murmur2?", at, f.lineage.Partitions), nil
+		}
+	}
+	f.waiting.giveUp(rec.Timestamp)
+	switch e := event.(type) {
+	case *events.MessageSent:
+		outcome, err = f.sent(e, rec, ms)
+	case *events.MessageRead:
+		outcome, err = f.read(e, rec, ms)
+	case *events.MessageRecalled:
+		outcome, err = f.recalled(e, rec, ms)
+	case *events.UserErased:
+		err = fmt.Errorf("%w: UserErased is not folded by this build", ErrMustStop)
+	}
+	return outcome, nil, err
+}
+
+// find returns the message, or nil if an event of this timestamp finds none.
+func (f *Fold) find(id []byte, timestamp int64, ms Messages) (*Message, error) {
+	m, err := ms.Message(id)
+	if err != nil || m == nil || f.expired(m.SentAt, timestamp) {
+		return nil, err
+	}
+	return m, nil
+}
+
+// expired decides by record timestamps alone, so that it does not matter
+// whether an expired message's state was removed yet.
+func (f *Fold) expired(sentAt, timestamp int64) bool {
+	return timestamp > sentAt+f.lineage.Retention.Milliseconds()
+}
+
+func (f *Fold) sent(e *events.MessageSent, rec events.Record, ms Messages) (Outcome, error) {
+	m, err := f.find(e.MessageID, rec.Timestamp, ms)
+	if err != nil {
+		return 0, err
+	}
+	if m != nil {
+		return Repeated, nil
+	}
+	sentAt := min(e.SentAt, rec.Timestamp)
+	if f.expired(sentAt, rec.Timestamp) {
+		return Expired, nil
+	}
+	m = &Message{
+		ID:             string(e.MessageID),
+		ConversationID: string(e.ConversationID),
+		SentAt:         sentAt,
+		Version:        rec.Offset + 1,
+	}
+	if e.CountOnly {
+		m.SenderName, m.RecipientsGiven = string(e.SenderID), e.RecipientCount
+	} else {
+		m.Roster = NewRoster(e)
+		m.Sender, _ = m.Roster.Number(string(e.SenderID))
+	}
+	for _, w := range f.waiting.take(m.ID) {
+		switch {
+		case rec.Timestamp-w.Timestamp > WaitingTime.Milliseconds(), f.expired(sentAt, w.Timestamp), m.Recalled:
+		case w.Recall:
+			m.empty()
+		default:
+			m.receive([]byte(w.ReaderID), w.ReadAt, w.Timestamp, w.Offset)
+		}
+	}
+	ms.Create(m)
+	return Created, nil
+}
+
+func (f *Fold) read(e *events.MessageRead, rec events.Record, ms Messages) (Outcome, error) {
+	m, err := f.find(e.MessageID, rec.Timestamp, ms)
+	if err != nil {
+		return 0, err
+	}
+	if m == nil {
+		f.wait(WaitingEvent{MessageID: string(e.MessageID), ReaderID: string(e.ReaderID), ReadAt: e.ReadAt,
+			Offset: rec.Offset, Timestamp: rec.Timestamp})
+		return Waits, nil
+	}
+	if m.Recalled {
+		return Dropped, nil
+	}
+	outcome := m.receive(e.ReaderID, e.ReadAt, rec.Timestamp, rec.Offset)
+	if outcome == Counted {
+		m.Version = rec.Offset + 1
+		ms.Changed(m)
+	}
+	return outcome, nil
+}
+
+func (f *Fold) recalled(e *events.MessageRecalled, rec events.Record, ms Messages) (Outcome, error) {
+	m, err := f.find(e.MessageID, rec.Timestamp, ms)
+	if err != nil {
+		return 0, err
+	}
+	if m == nil {
+		f.wait(WaitingEvent{MessageID: string(e.MessageID), Recall: true, Offset: rec.Offset, Timestamp: rec.Timestamp})
+		return Waits, nil
+	}
+	if m.Recalled {
+		return Repeated, nil
+	}
+	m.empty()
+	m.Version = rec.Offset + 1
+	ms.Changed(m)
+	return Recalled, nil
+}
+
+func (f *Fold) wait(e WaitingEvent) {
+	if f.waiting.wait(e, f.lineage.Limits.Waiting) {
+		f.evicted++
+	}
+}
+
+// receive puts a reader in the set, if they count and are not in it.
+func (m *Message) receive(reader []byte, claimed, timestamp, offset int64) Outcome {
+	r := Receipt{ReadAt: max(m.SentAt, min(claimed, timestamp)), Offset: offset}
+	if m.Roster == nil {
+		return m.receiveUnlisted(reader, r)
+	}
+	var found bool
+	r.Person, found = m.Roster.Number(string(reader))
+	if !found || r.Person == m.Sender || m.Roster.OptedOut[r.Person] {
+		return Dropped
+	}
+	if !m.add(r.Person) {
+		return Repeated
+	}
+	m.Receipts = append(m.Receipts, r)
+	return Counted
+}
+
+// receiveUnlisted is receive for a count-only message, where everyone but the
+// sender counts.
+func (m *Message) receiveUnlisted(reader []byte, r Receipt) Outcome {
+	if string(reader) == m.SenderName {
+		return Dropped
+	}
+	h := HashReader(reader)
+	if !m.addHash(h) {
+		return Repeated
+	}
+	if len(m.Readers) == MaxListedReaders {
+		m.Unlisted = append(m.Unlisted, h)
+		return Counted
+	}
+	r.Person = uint32(len(m.Readers))
+	m.Readers = append(m.Readers, string(reader))
+	m.Receipts = append(m.Receipts, r)
+	return Counted
+}
