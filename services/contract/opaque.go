@@ -1,0 +1,238 @@
+package contract
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"math"
+	"slices"
+)
+
+// The opaque strings are base64url, without padding, of
+//
+//	version    1 | log ID u32 | lineage ID u32 | next uvarint          | sum
+//	position   2 | log ID u32 | (partition delta, next) uvarint pairs… | sum
+//	cursor     3 | log ID u32 | lineage ID u32 | fields as uvarints…   | sum
+//
+// next is an offset + 1: the position from which what is meant has been applied.
+// Partitions ascend; each is given as its difference to the one before. A sum is
+// the first 4 bytes of SHA-256 over all before it (and, in a version, the
+// message ID), so that what was cut off, garbled, or taken from another message
+// is told from what is merely old. A cursor's sum is instead the first 16 bytes
+// of an HMAC over it and the message ID, under the internal secret.
+const (
+	formatVersion  = 1
+	formatPosition = 2
+	formatCursor   = 3
+
+	sumSize = 4
+	macSize = 16
+)
+
+// errOpaque says that a string is not one of ours. It carries no more, as
+// clients are not meant to look inside.
+var errOpaque = errors.New("not what this service gave out, or not whole")
+
+var encoding = base64.RawURLEncoding.Strict()
+
+// Version is one message's, as the contract's strings carry it.
+type Version struct {
+	// Log and Lineage are projections.Lineage's LogID and ID.
+	Log, Lineage uint32
+	// Next is the offset + 1 of the last event that changed the message.
+	Next int64
+}
+
+// Encode returns the version's string for this message.
+func (v Version) Encode(messageID string) string {
+	b := make([]byte, 0, 1+4+4+binary.MaxVarintLen64+sumSize)
+	b = append(b, formatVersion)
+	b = binary.BigEndian.AppendUint32(b, v.Log)
+	b = binary.BigEndian.AppendUint32(b, v.Lineage)
+	b = binary.AppendUvarint(b, uint64(v.Next))
+	return encoding.EncodeToString(appendSum(b, messageID))
+}
+
+// ParseVersion fails unless s is a version of this message.
+func ParseVersion(s, messageID string) (Version, error) {
+	b, err := unseal(s, formatVersion, messageID)
+	if err != nil || len(b) < 8 {
+		return Version{}, errOpaque
+	}
+	v := Version{Log: binary.BigEndian.Uint32(b), Lineage: binary.BigEndian.Uint32(b[4:])}
+	next, n := uvarint(b[8:])
+	if n != len(b[8:]) {
+		return Version{}, errOpaque
+	}
+	v.Next = next
+	return v, nil
+}
+
+// Position is what a write returns and a pull may present: for some partitions,
+// how far a copy has to have got.
+type Position struct {
+	Log uint32
+	// Next maps a partition to an offset + 1.
+	Next map[int32]int64
+}
+
+// Encode returns the position's string.
+func (p Position) Encode() string {
+	partitions := make([]int32, 0, len(p.Next))
+	for partition := range p.Next {
+		partitions = append(partitions, partition)
+	}
+	slices.Sort(partitions)
+	b := append(make([]byte, 0, 16+8*len(partitions)), formatPosition)
+	b = binary.BigEndian.AppendUint32(b, p.Log)
+	before := int32(0)
+	for _, partition := range partitions {
+		b = binary.AppendUvarint(b, uint64(partition-before))
+		b = binary.AppendUvarint(b, uint64(p.Next[partition]))
+		before = partition
+	}
+	return encoding.EncodeToString(appendSum(b, ""))
+}
+
+// ParsePosition fails unless s is a position.
+func ParsePosition(s string) (Position, error) {
+	b, err := unseal(s, formatPosition, "")
+	if err != nil || len(b) < 4 {
+		return Position{}, errOpaque
+	}
+	p := Position{Log: binary.BigEndian.Uint32(b), Next: make(map[int32]int64)}
+	partition := int64(0)
+	for b = b[4:]; len(b) > 0; {
+		delta, n := uvarint(b)
+		if n == 0 || delta > math.MaxInt32 {
+			return Position{}, errOpaque
+		}
+		b = b[n:]
+		next, n := uvarint(b)
+		if n == 0 {
+			return Position{}, errOpaque
+		}
+		b = b[n:]
+		if partition += delta; partition > math.MaxInt32 {
+			return Position{}, errOpaque
+		}
+		p.Next[int32(partition)] = next
+	}
+	return p, nil
+}
+
+// Cursor is where a pull's next page begins. It fixes everything that decides
+// the pages, so that all of them are of one version.
+type Cursor struct {
+	Log, Lineage uint32
+	// Next is the version that the pages are of.
+	Next int64
+	// Since is the version presented as since, as it was counted: 0 for none or
+	// for one that was answered in full. Presented is the Next of what was
+	// presented, 0 for nothing, so that a repeated since can be held to it.
+	Since, Presented int64
+	// Index is the first receipt of the page, in the message's log order.
+	Index int
+	// ReadCount is that of the version.
+	ReadCount int
+}
+
+// Sealer signs cursors. Its methods may be called concurrently.
+type Sealer interface {
+	// Sign returns a MAC of at least 16 bytes under the current secret.
+	Sign(message []byte) []byte
+	// Verify says whether mac, which may be cut to 16 bytes or more, is that of
+	// message under any of the secrets.
+	Verify(message, mac []byte) bool
+}
+
+// Encode returns the cursor's string for this message.
+func (c Cursor) Encode(messageID string, s Sealer) string {
+	b := append(make([]byte, 0, 96), formatCursor)
+	b = binary.BigEndian.AppendUint32(b, c.Log)
+	b = binary.BigEndian.AppendUint32(b, c.Lineage)
+	for _, n := range []int64{c.Next, c.Since, c.Presented, int64(c.Index), int64(c.ReadCount)} {
+		b = binary.AppendUvarint(b, uint64(n))
+	}
+	return encoding.EncodeToString(append(b, s.Sign(cursorMessage(b, messageID))[:macSize]...))
+}
+
+// ParseCursor fails unless s is a cursor that was given out for this message.
+func ParseCursor(s, messageID string, sealer Sealer) (Cursor, error) {
+	b, err := encoding.DecodeString(s)
+	if err != nil || len(b) < 1+8+macSize || b[0] != formatCursor {
+		return Cursor{}, errOpaque
+	}
+	b, mac := b[:len(b)-macSize], b[len(b)-macSize:]
+	if !sealer.Verify(cursorMessage(b, messageID), mac) {
+		return Cursor{}, errOpaque
+	}
+	c := Cursor{Log: binary.BigEndian.Uint32(b[1:]), Lineage: binary.BigEndian.Uint32(b[5:])}
+	var index, count int64
+	b = b[9:]
+	for _, to := range []*int64{&c.Next, &c.Since, &c.Presented, &index, &count} {
+		v, n := uvarint(b)
+		if n == 0 {
+			return Cursor{}, errOpaque
+		}
+		*to, b = v, b[n:]
+	}
+	if len(b) > 0 {
+		return Cursor{}, errOpaque
+	}
+	c.Index, c.ReadCount = int(index), int(count)
+	return c, nil
+}
+
+// cursorMessage keeps cursors apart from whatever else the secret signs.
+func cursorMessage(b []byte, messageID string) []byte {
+	m := append(make([]byte, 0, 16+len(b)+len(messageID)), "seenby cursor\x00"...)
+	m = append(m, b...)
+	return append(m, messageID...)
+}
+
+// Sum returns the HMAC-SHA256 that [Sealer] implementations and the internal
+// protocol use.
+func Sum(secret, message []byte) []byte {
+	h := hmac.New(sha256.New, secret)
+	h.Write(message)
+	return h.Sum(nil)
+}
+
+func appendSum(b []byte, messageID string) []byte {
+	sum := checksum(b, messageID)
+	return append(b, sum[:]...)
+}
+
+func checksum(b []byte, messageID string) (sum [sumSize]byte) {
+	buf := make([]byte, 0, 192)
+	buf = append(buf, b...)
+	buf = append(buf, messageID...)
+	full := sha256.Sum256(buf)
+	copy(sum[:], full[:])
+	return sum
+}
+
+// unseal decodes s, checks its format and sum, and returns what is between.
+func unseal(s string, format byte, messageID string) ([]byte, error) {
+	b, err := encoding.DecodeString(s)
+	if err != nil || len(b) < 1+sumSize || b[0] != format {
+		return nil, errOpaque
+	}
+	b, sum := b[:len(b)-sumSize], b[len(b)-sumSize:]
+	if checksum(b, messageID) != [sumSize]byte(sum) {
+		return nil, errOpaque
+	}
+	return b[1:], nil
+}
+
+// uvarint returns a value that fits an int64, and 0 bytes if there is none.
+func uvarint(b []byte) (int64, int) {
+	v, n := binary.Uvarint(b)
+	if n <= 0 || v > math.MaxInt64 {
+		return 0, 0
+	}
+	return int64(v), n
+}

@@ -1,0 +1,150 @@
+package contract
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The limits of a pull of one message's receipts.
+const (
+	DefaultLimit    = 200
+	MaxLimit        = 2000
+	MaxMinPositions = 8
+)
+
+// Pull is GET /v1/messages/{message_id}/receipts, parsed: what a client
+// presents, and what it wants.
+type Pull struct {
+	MessageID string
+	// Limit is how many readers a page may have.
+	Limit int
+	// Since is the version since which readers are wanted, or nil. Where Cursor
+	// is set, Since equals what the cursor was given out for, or is nil.
+	Since *Version
+	// Cursor continues an earlier page, or is nil.
+	Cursor *Cursor
+	// MinPositions are the presented positions.
+	MinPositions []Position
+	// IfNoneMatch are the entity tags of the header of that name, without W/ and
+	// quotes; AnyMatch stands for its *.
+	IfNoneMatch []string
+	AnyMatch    bool
+}
+
+// ParsePull parses the query string and headers of a pull of messageID.
+func ParsePull(messageID, rawQuery string, header http.Header, sealer Sealer) (*Pull, *Problem) {
+	p := &Pull{MessageID: messageID, Limit: DefaultLimit}
+	values, err := url.ParseQuery(rawQuery)
+	if err != nil {
+		return nil, NewProblem(BadParameter, "the query string is not well-formed")
+	}
+	for _, name := range sortedNames(values) {
+		vs := values[name]
+		if len(vs) > 1 && name != "min_position" {
+			return nil, NewProblem(BadParameter, "%q may be given once", name)
+		}
+		if problem := p.parameter(name, vs, sealer); problem != nil {
+			return nil, problem
+		}
+	}
+	if problem := p.settle(values); problem != nil {
+		return nil, problem
+	}
+	p.IfNoneMatch, p.AnyMatch = parseETags(header.Values("If-None-Match"))
+	return p, nil
+}
+
+// sortedNames makes which of several mistakes is told of the same every time.
+func sortedNames(values url.Values) []string {
+	names := make([]string, 0, len(values))
+	for name := range values {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (p *Pull) parameter(name string, vs []string, sealer Sealer) *Problem {
+	switch v := vs[0]; name {
+	case "limit":
+		limit, err := parseLimit(v)
+		if err != nil {
+			return NewProblem(BadParameter, "limit must be an integer from 0 to %d", MaxLimit)
+		}
+		p.Limit = limit
+	case "since":
+		version, err := ParseVersion(v, p.MessageID)
+		if err != nil {
+			return NewProblem(BadVersion, "since: %v", err)
+		}
+		p.Since = &version
+	case "cursor":
+		cursor, err := ParseCursor(v, p.MessageID, sealer)
+		if err != nil {
+			return NewProblem(BadCursor, "cursor: %v", err)
+		}
+		p.Cursor = &cursor
+	case "min_position":
+		if len(vs) > MaxMinPositions {
+			return NewProblem(BadParameter, "min_position may be given %d times", MaxMinPositions)
+		}
+		for _, v := range vs {
+			position, err := ParsePosition(v)
+			if err != nil {
+				return NewProblem(BadPosition, "min_position: %v", err)
+			}
+			p.MinPositions = append(p.MinPositions, position)
+		}
+	default:
+		return NewProblem(BadParameter, "there is no parameter %q here", name)
+	}
+	return nil
+}
+
+// settle checks what parameters say of each other.
+func (p *Pull) settle(values url.Values) *Problem {
+	if p.Cursor == nil {
+		return nil
+	}
+	if p.Since != nil && p.Since.Next != p.Cursor.Presented {
+		return NewProblem(BadParameter, "cursor and since conflict: repeat the since that the cursor was given for, or leave it out")
+	}
+	if values.Has("limit") && p.Limit == 0 {
+		return NewProblem(BadParameter, "cursor and limit=0 conflict: limit=0 has no pages")
+	}
+	return nil
+}
+
+func parseLimit(s string) (int, error) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || n > MaxLimit || s[0] == '+' {
+		return 0, strconv.ErrRange
+	}
+	return int(n), nil
+}
+
+// parseETags returns the opaque tags of If-None-Match's lines. A malformed rest
+// of a line matches nothing, as a client that garbles it is best served in full.
+func parseETags(lines []string) (tags []string, anyMatch bool) {
+	for _, line := range lines {
+		for line = strings.Trim(line, " \t,"); line != ""; line = strings.Trim(line, " \t,") {
+			if line == "*" {
+				return nil, true
+			}
+			rest, found := strings.CutPrefix(strings.TrimPrefix(line, "W/"), `"`)
+			if !found {
+				break
+			}
+			tag, after, found := strings.Cut(rest, `"`)
+			if !found {
+				break
+			}
+			tags = append(tags, tag)
+			line = after
+		}
+	}
+	return tags, false
+}
