@@ -49,6 +49,15 @@ const (
 	Timeout              Code = "timeout"
 )
 
+// The codes of the internal protocol's own problems, between query and
+// projector. No client sees them.
+const (
+	// BadSignature: the request is not signed with the internal secret.
+	BadSignature Code = "bad_signature"
+	// WrongPeer: the peer is of another topic, copy size or protocol version.
+	WrongPeer Code = "wrong_peer"
+)
+
 // The codes of the errors inside an invalid_body problem; bad_id is one too.
 const (
 	Required       Code = "required"
@@ -96,6 +105,8 @@ var kinds = map[Code]struct {
 	Overloaded:           {http.StatusServiceUnavailable, "Too busy"},
 	Starting:             {http.StatusServiceUnavailable, "Still starting"},
 	Timeout:              {http.StatusServiceUnavailable, "The request took too long"},
+	BadSignature:         {http.StatusUnauthorized, "The request is not signed with the internal secret"},
+	WrongPeer:            {http.StatusMisdirectedRequest, "The peer does not belong to this copy"},
 }
 
 // Status is the HTTP status of a problem code.
@@ -191,8 +202,11 @@ func (p *Problem) Answer() Answer {
 
 // challenge is RFC 6750's: without a token it names no error.
 func challenge(c Code) string {
-	if c == NoToken {
+	switch c {
+	case NoToken:
 		return `Bearer realm="seenby"`
+	case BadSignature:
+		return `Seenby-Internal realm="seenby"`
 	}
 	return `Bearer realm="seenby", error="invalid_token"`
 }
