@@ -1,0 +1,38 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestReference(t *testing.T) {
+	dir := t.TempDir()
+	if err := run(dir, compare); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("with no pages: %v", err)
+	}
+	if err := run(dir, write); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(dir, compare); err != nil {
+		t.Error(err)
+	}
+	page := filepath.Join(dir, "cli.md")
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"## seenby token", "| `--ttl` | `SEENBY_TTL` | `1h` |", "| `--subject` | `SEENBY_SUBJECT` | required |", "| `--log-level` |"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("%s lacks %q", page, want)
+		}
+	}
+	if err := os.WriteFile(page, append(text, '.'), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(dir, compare); !errors.Is(err, errStale) {
+		t.Errorf("with a changed page: %v", err)
+	}
+}
