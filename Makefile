@@ -15,7 +15,7 @@ LISTEN ?= 127.0.0.1:8080
 tool = go tool -modfile=tools/go.mod
 # Tests that need a real Kafka run in `make test`; the race detector sees
 # nothing more by them, as the same suites run on the embedded broker.
-without_kafka = env -u SEENBY_TEST_BROKERS -u SEENBY_TEST_KAFKA_CONTROL
+without_kafka = env -u SEENBY_TEST_BROKERS -u SEENBY_TEST_KAFKA_CONTROL -u SEENBY_TEST_REQUIRE
 
 .PHONY: help run build test race check format vet lint docs docs-check licences tools-test vuln fuzz nightly
 
