@@ -1,0 +1,144 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/seenby/seenby/services/contract"
+)
+
+// What is used where a Config has 0.
+const (
+	DefaultReadHeaderTimeout = 5 * time.Second
+	DefaultReadTimeout       = 30 * time.Second
+	DefaultWriteTimeout      = 30 * time.Second
+	DefaultIdleTimeout       = 2 * time.Minute
+	DefaultRequestTimeout    = 10 * time.Second
+	DefaultMaxHeaderBytes    = 64 << 10
+	DefaultMaxInFlight       = 4096
+	DefaultShutdownGrace     = 15 * time.Second
+	// DefaultUserRate is what the contract says; it is used by flag, not where a
+	// Config has 0.
+	DefaultUserRate = 50
+)
+
+// What Validate finds wrong, each with the flag to set right.
+var (
+	ErrListen       = errors.New("--listen must be host:port, such as 127.0.0.1:8080 or :8080")
+	ErrTLSPair      = errors.New("--tls-cert and --tls-key must be given together")
+	ErrTimeout      = errors.New("time-outs must be 0 (the default) or more")
+	ErrWriteTimeout = errors.New("the write time-out must be longer than the request time-out, or answers are cut off")
+	ErrRate         = errors.New("--user-rate and its burst must be 0 or more")
+	ErrLimits       = errors.New("the limits of headers and of requests in flight must be 0 (the default) or more")
+	// ErrIncomplete is for the program that forgot to set something.
+	ErrIncomplete = errors.New("server: Logger, Registry, Ready and, unless all routes are public, Authenticate must be set")
+)
+
+// Config is what a server needs. Durations and limits of 0 stand for the
+// defaults above.
+type Config struct {
+	// Listen is host:port; port 0 lets the kernel choose.
+	Listen string
+	// Service names the process in logs: "ingest", "projector" ….
+	Service  string
+	Logger   *slog.Logger
+	Registry *prometheus.Registry
+	// Routes is the whole table but /livez, /readyz and /metrics, which every
+	// server has.
+	Routes []Route
+	// Authenticate tells who sends a request, or refuses it with a 401.
+	Authenticate func(*http.Request) (contract.Caller, *contract.Problem)
+	// Ready returns nil, or why the process should get no requests. It is called
+	// for each /readyz and must be quick.
+	Ready func() error
+
+	// CertFile and KeyFile switch TLS, and with it HTTP/2, on. They are read
+	// again when they change.
+	CertFile, KeyFile string
+
+	ReadHeaderTimeout time.Duration
+	// ReadTimeout is for a whole request, WriteTimeout from the end of its headers
+	// to the end of the answer.
+	ReadTimeout, WriteTimeout time.Duration
+	IdleTimeout               time.Duration
+	// RequestTimeout ends the context that a handler gets.
+	RequestTimeout time.Duration
+	MaxHeaderBytes int
+	// MaxInFlight is how many requests may be in flight; more are answered
+	// overloaded. Health and metrics are not counted.
+	MaxInFlight int
+	// UserRate is how many requests a second each user may send to this process,
+	// 0 for any number; UserBurst how many at once, 0 for two seconds' worth.
+	// Backends are not limited.
+	UserRate  float64
+	UserBurst int
+
+	// DrainDelay is how long requests are accepted after /readyz began to fail.
+	// 0 is for processes that nothing balances load over.
+	DrainDelay    time.Duration
+	ShutdownGrace time.Duration
+}
+
+// Validate returns what is wrong with c, or nil.
+func (c Config) Validate() error {
+	if c.Logger == nil || c.Registry == nil || c.Ready == nil {
+		return ErrIncomplete
+	}
+	for _, r := range c.Routes {
+		if r.Access != Public && c.Authenticate == nil {
+			return ErrIncomplete
+		}
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		return fmt.Errorf("%w, not %q", ErrListen, c.Listen)
+	}
+	if (c.CertFile == "") != (c.KeyFile == "") {
+		return ErrTLSPair
+	}
+	if min(c.ReadHeaderTimeout, c.ReadTimeout, c.WriteTimeout, c.IdleTimeout, c.RequestTimeout, c.DrainDelay, c.ShutdownGrace) < 0 {
+		return ErrTimeout
+	}
+	if d := c.withDefaults(); d.WriteTimeout <= d.RequestTimeout {
+		return fmt.Errorf("%w: %v and %v", ErrWriteTimeout, d.WriteTimeout, d.RequestTimeout)
+	}
+	// The comparison is false for NaN.
+	if !(c.UserRate >= 0) || c.UserBurst < 0 {
+		return ErrRate
+	}
+	if min(c.MaxHeaderBytes, c.MaxInFlight) < 0 {
+		return ErrLimits
+	}
+	return nil
+}
+
+func (c Config) withDefaults() Config {
+	durations := []struct {
+		to    *time.Duration
+		value time.Duration
+	}{
+		{&c.ReadHeaderTimeout, DefaultReadHeaderTimeout},
+		{&c.ReadTimeout, DefaultReadTimeout},
+		{&c.WriteTimeout, DefaultWriteTimeout},
+		{&c.IdleTimeout, DefaultIdleTimeout},
+		{&c.RequestTimeout, DefaultRequestTimeout},
+		{&c.ShutdownGrace, DefaultShutdownGrace},
+	}
+	for _, d := range durations {
+		if *d.to == 0 {
+			*d.to = d.value
+		}
+	}
+	if c.MaxHeaderBytes == 0 {
+		c.MaxHeaderBytes = DefaultMaxHeaderBytes
+	}
+	if c.MaxInFlight == 0 {
+		c.MaxInFlight = DefaultMaxInFlight
+	}
+	return c
+}
