@@ -159,18 +159,24 @@ func (f *Fold) fold(rec events.Record, ms Messages) (outcome Outcome, reason err
 			return Misplaced, fmt.Errorf("key belongs to partition %d of %d: is the producer's partitioner murmur2?", at, f.lineage.Partitions), nil
 		}
 	}
+	if _, erased := event.(*events.UserErased); erased {
+		return 0, nil, fmt.Errorf("%w: UserErased is not folded by this build", ErrMustStop)
+	}
+	m, err := f.find(event.Key(), rec.Timestamp, ms)
+	if err != nil {
+		return 0, nil, err
+	}
+	// From here on nothing fails, so that an error has changed nothing.
 	f.waiting.giveUp(rec.Timestamp)
 	switch e := event.(type) {
 	case *events.MessageSent:
-		outcome, err = f.sent(e, rec, ms)
+		outcome = f.sent(m, e, rec, ms)
 	case *events.MessageRead:
-		outcome, err = f.read(e, rec, ms)
+		outcome = f.read(m, e, rec, ms)
 	case *events.MessageRecalled:
-		outcome, err = f.recalled(e, rec, ms)
-	case *events.UserErased:
-		err = fmt.Errorf("%w: UserErased is not folded by this build", ErrMustStop)
+		outcome = f.recalled(m, e, rec, ms)
 	}
-	return outcome, nil, err
+	return outcome, nil, nil
 }
 
 // find returns the message, or nil if an event of this timestamp finds none.
@@ -188,17 +194,14 @@ func (f *Fold) expired(sentAt, timestamp int64) bool {
 	return timestamp > sentAt+f.lineage.Retention.Milliseconds()
 }
 
-func (f *Fold) sent(e *events.MessageSent, rec events.Record, ms Messages) (Outcome, error) {
-	m, err := f.find(e.MessageID, rec.Timestamp, ms)
-	if err != nil {
-		return 0, err
-	}
+// sent is told the message that already has the ID, or nil.
+func (f *Fold) sent(m *Message, e *events.MessageSent, rec events.Record, ms Messages) Outcome {
 	if m != nil {
-		return Repeated, nil
+		return Repeated
 	}
 	sentAt := min(e.SentAt, rec.Timestamp)
 	if f.expired(sentAt, rec.Timestamp) {
-		return Expired, nil
+		return Expired
 	}
 	m = &Message{
 		ID:             string(e.MessageID),
@@ -222,46 +225,40 @@ func (f *Fold) sent(e *events.MessageSent, rec events.Record, ms Messages) (Outc
 		}
 	}
 	ms.Create(m)
-	return Created, nil
+	return Created
 }
 
-func (f *Fold) read(e *events.MessageRead, rec events.Record, ms Messages) (Outcome, error) {
-	m, err := f.find(e.MessageID, rec.Timestamp, ms)
-	if err != nil {
-		return 0, err
-	}
+// read is told the message, or nil if it finds none.
+func (f *Fold) read(m *Message, e *events.MessageRead, rec events.Record, ms Messages) Outcome {
 	if m == nil {
 		f.wait(WaitingEvent{MessageID: string(e.MessageID), ReaderID: string(e.ReaderID), ReadAt: e.ReadAt,
 			Offset: rec.Offset, Timestamp: rec.Timestamp})
-		return Waits, nil
+		return Waits
 	}
 	if m.Recalled {
-		return Dropped, nil
+		return Dropped
 	}
 	outcome := m.receive(e.ReaderID, e.ReadAt, rec.Timestamp, rec.Offset)
 	if outcome == Counted {
 		m.Version = rec.Offset + 1
 		ms.Changed(m)
 	}
-	return outcome, nil
+	return outcome
 }
 
-func (f *Fold) recalled(e *events.MessageRecalled, rec events.Record, ms Messages) (Outcome, error) {
-	m, err := f.find(e.MessageID, rec.Timestamp, ms)
-	if err != nil {
-		return 0, err
-	}
+// recalled is told the message, or nil if it finds none.
+func (f *Fold) recalled(m *Message, e *events.MessageRecalled, rec events.Record, ms Messages) Outcome {
 	if m == nil {
 		f.wait(WaitingEvent{MessageID: string(e.MessageID), Recall: true, Offset: rec.Offset, Timestamp: rec.Timestamp})
-		return Waits, nil
+		return Waits
 	}
 	if m.Recalled {
-		return Repeated, nil
+		return Repeated
 	}
 	m.empty()
 	m.Version = rec.Offset + 1
 	ms.Changed(m)
-	return Recalled, nil
+	return Recalled
 }
 
 func (f *Fold) wait(e WaitingEvent) {
@@ -277,7 +274,7 @@ func (m *Message) receive(reader []byte, claimed, timestamp, offset int64) Outco
 		return m.receiveUnlisted(reader, r)
 	}
 	var found bool
-	r.Person, found = m.Roster.Number(string(reader))
+	r.Person, found = m.Roster.numberOf(reader)
 	if !found || r.Person == m.Sender || m.Roster.OptedOut[r.Person] {
 		return Dropped
 	}

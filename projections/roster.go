@@ -34,7 +34,7 @@ func NewRoster(e *events.MessageSent) *Roster {
 	r := &Roster{Names: slices.Compact(names)}
 	r.OptedOut = make([]bool, len(r.Names))
 	for _, id := range e.OptedOut {
-		if n, found := r.Number(string(id)); found {
+		if n, found := r.numberOf(id); found {
 			r.OptedOut[n] = true
 		}
 	}
@@ -44,6 +44,21 @@ func NewRoster(e *events.MessageSent) *Roster {
 // Number finds a person.
 func (r *Roster) Number(name string) (number uint32, found bool) {
 	n, found := slices.BinarySearch(r.Names, name)
+	return uint32(n), found
+}
+
+// numberOf is Number for bytes. A comparison with a converted slice copies
+// nothing; Number(string(id)) would allocate for a long ID, on the hot path.
+func (r *Roster) numberOf(id []byte) (number uint32, found bool) {
+	n, found := slices.BinarySearchFunc(r.Names, id, func(name string, id []byte) int {
+		switch {
+		case name < string(id):
+			return -1
+		case name > string(id):
+			return 1
+		}
+		return 0
+	})
 	return uint32(n), found
 }
 

@@ -31,27 +31,37 @@ type WaitingEvent struct {
 
 // Waiting is the queue of a partition's waiting events, in log order. It
 // remembers what changed since TakeChanges, for a store that keeps up with it.
+// Its memory follows Len, and the number of stored events that left since
+// TakeChanges; adding and dropping one take constant time, whatever the others
+// wait for. One goroutine at a time may use it.
 type Waiting struct {
-	// queue is by offset. What left from its middle is marked gone and is
-	// dropped when it reaches the front.
-	queue     []*waitingItem
-	byMessage map[string][]*waitingItem
-	count     int
-
-	added   []*waitingItem
+	// The queue is a list, because a MessageSent takes its events out of the
+	// middle, and the front may stay for a day. The events that the store does
+	// not have yet are always its end.
+	first, last *waitingItem
+	count       int
+	// byMessage is the list of each message, in log order too: the first event
+	// of the queue is the first of its message.
+	byMessage map[string]messageItems
+	// removed are the offsets of stored events that left.
 	removed []int64
 }
 
 type waitingItem struct {
 	WaitingEvent
-	gone   bool
-	stored bool
+	stored        bool
+	before, after *waitingItem
+	next          *waitingItem // of the same message
+}
+
+type messageItems struct {
+	first, last *waitingItem
 }
 
 // RestoreWaiting returns a queue of these events, which must be in log order,
 // as a store kept them.
 func RestoreWaiting(stored []WaitingEvent) *Waiting {
-	w := &Waiting{byMessage: make(map[string][]*waitingItem)}
+	w := &Waiting{byMessage: make(map[string]messageItems)}
 	for _, e := range stored {
 		w.push(e).stored = true
 	}
@@ -64,103 +74,104 @@ func (w *Waiting) Len() int { return w.count }
 // All returns the waiting events in log order.
 func (w *Waiting) All() []WaitingEvent {
 	all := make([]WaitingEvent, 0, w.count)
-	for _, item := range w.queue {
-		if !item.gone {
-			all = append(all, item.WaitingEvent)
-		}
+	for item := w.first; item != nil; item = item.after {
+		all = append(all, item.WaitingEvent)
 	}
 	return all
 }
 
-// TakeChanges returns what a store has to add and to remove, by offset, to
-// equal the queue; it equalled it when TakeChanges was last called.
+// TakeChanges returns what a store has to add, in log order, and to remove, by
+// offset, to equal the queue; it equalled it when TakeChanges was last called.
 func (w *Waiting) TakeChanges() (added []WaitingEvent, removed []int64) {
-	for _, item := range w.added {
-		if !item.gone {
-			item.stored = true
-			added = append(added, item.WaitingEvent)
-		}
+	for item := w.last; item != nil && !item.stored; item = item.before {
+		item.stored = true
+		added = append(added, item.WaitingEvent)
 	}
-	removed = w.removed
-	w.added, w.removed = nil, nil
+	slices.Reverse(added)
+	removed, w.removed = w.removed, nil
 	return added, removed
 }
 
-func (w *Waiting) push(e WaitingEvent) *waitingItem {
-	item := &waitingItem{WaitingEvent: e}
-	w.queue = append(w.queue, item)
-	w.byMessage[e.MessageID] = append(w.byMessage[e.MessageID], item)
-	w.count++
-	return item
-}
-
-// wait adds e, and reports whether another one had to give way.
+// wait adds e, and reports whether an event had to give way: the first one, or
+// e itself where the limit is 0.
 func (w *Waiting) wait(e WaitingEvent, limit int) (evicted bool) {
+	if limit <= 0 {
+		return true
+	}
 	if w.count >= limit {
 		w.evict()
 		evicted = true
 	}
-	if limit > 0 {
-		w.added = append(w.added, w.push(e))
-	}
+	w.push(e)
 	return evicted
 }
 
 // take removes and returns the events of a message, in log order.
-func (w *Waiting) take(messageID string) []WaitingEvent {
-	items := w.byMessage[messageID]
-	if len(items) == 0 {
-		return nil
+func (w *Waiting) take(messageID string) (taken []WaitingEvent) {
+	for item := w.byMessage[messageID].first; item != nil; item = item.next {
+		taken = append(taken, item.WaitingEvent)
+		w.unlink(item)
 	}
 	delete(w.byMessage, messageID)
-	taken := make([]WaitingEvent, len(items))
-	for i, item := range items {
-		taken[i] = item.WaitingEvent
-		w.leave(item)
-	}
-	w.trim()
 	return taken
 }
 
 // giveUp drops from the front what can no longer take effect at a record of
-// this timestamp or a later one, and returns how many.
-func (w *Waiting) giveUp(timestamp int64) (n int) {
-	for len(w.queue) > 0 && timestamp-w.queue[0].Timestamp > (WaitingTime+timestampSlack).Milliseconds() {
+// this timestamp or a later one.
+func (w *Waiting) giveUp(timestamp int64) {
+	for w.first != nil && timestamp-w.first.Timestamp > (WaitingTime+timestampSlack).Milliseconds() {
 		w.evict()
-		n++
 	}
-	return n
 }
 
-// evict removes the first event. The front of the queue is never gone.
-func (w *Waiting) evict() {
-	if len(w.queue) == 0 {
-		return
+func (w *Waiting) push(e WaitingEvent) *waitingItem {
+	item := &waitingItem{WaitingEvent: e, before: w.last}
+	if w.last == nil {
+		w.first = item
+	} else {
+		w.last.after = item
 	}
-	item := w.queue[0]
-	rest := slices.DeleteFunc(w.byMessage[item.MessageID], func(other *waitingItem) bool { return other == item })
-	if len(rest) == 0 {
+	w.last = item
+	w.count++
+
+	items := w.byMessage[e.MessageID]
+	if items.last == nil {
+		items.first = item
+	} else {
+		items.last.next = item
+	}
+	items.last = item
+	w.byMessage[e.MessageID] = items
+	return item
+}
+
+// evict removes the first event of the queue, which must not be empty.
+func (w *Waiting) evict() {
+	item := w.first
+	if item.next == nil {
 		delete(w.byMessage, item.MessageID)
 	} else {
-		w.byMessage[item.MessageID] = rest
+		items := w.byMessage[item.MessageID]
+		items.first = item.next
+		w.byMessage[item.MessageID] = items
 	}
-	w.leave(item)
-	w.trim()
+	w.unlink(item)
 }
 
-func (w *Waiting) leave(item *waitingItem) {
-	item.gone = true
+// unlink takes an item out of the queue, but not from its message's list.
+func (w *Waiting) unlink(item *waitingItem) {
+	if item.before == nil {
+		w.first = item.after
+	} else {
+		item.before.after = item.after
+	}
+	if item.after == nil {
+		w.last = item.before
+	} else {
+		item.after.before = item.before
+	}
 	w.count--
 	if item.stored {
 		w.removed = append(w.removed, item.Offset)
 	}
-}
-
-func (w *Waiting) trim() {
-	n := 0
-	for n < len(w.queue) && w.queue[n].gone {
-		w.queue[n] = nil
-		n++
-	}
-	w.queue = w.queue[n:]
 }

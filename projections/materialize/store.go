@@ -11,7 +11,8 @@ var (
 	// version is not one that this build knows. The error names both.
 	ErrFormat = errors.New("unknown store format")
 	// ErrLineage is wrapped by what opening a store returns when it holds the
-	// state of another lineage. The error names what differs.
+	// state of another lineage, or was made for another node. The error names
+	// what differs.
 	ErrLineage = errors.New("the store is of another lineage")
 	// ErrCorrupt is wrapped by what reading a store returns when its bytes are
 	// not what was written.
@@ -36,13 +37,17 @@ type Store interface {
 	// Message returns a message, ready for the fold, or nil if there is none.
 	Message(partition int32, id []byte) (*projections.Message, error)
 	// Commit makes a batch durable: all of it, in one transaction, or nothing.
+	// After an error other than [ErrTooLarge] it is not known which, until the
+	// store was opened again. Commit does not keep b or what it points to.
 	Commit(partition int32, b *Batch) error
 	// MaxBatch is the largest Batch.Size that is sure to fit one transaction.
 	MaxBatch() int
 	// Prune removes the messages whose hour of sent_at ended at or before
-	// before (Unix milliseconds), in any number of transactions, and returns how
-	// many. It may be interrupted between them and called again.
-	Prune(partition int32, before int64) (removed int, err error)
+	// before (Unix milliseconds), the oldest hours first and about limit of them
+	// at most, in any number of transactions. It returns how many, and whether
+	// there are more. It may be interrupted between two transactions and called
+	// again. What a replaced message left behind goes with its own hour.
+	Prune(partition int32, before int64, limit int) (removed int, more bool, err error)
 	// Undecodable returns the kept undecodable and misplaced records of a
 	// partition, by offset.
 	Undecodable(partition int32) ([]Undecodable, error)
@@ -53,58 +58,24 @@ type Store interface {
 // Saved is a partition's state beside its messages.
 type Saved struct {
 	Checkpoint projections.Checkpoint
-	Waiting    []projections.WaitingEvent
+	// Waiting is in log order.
+	Waiting []projections.WaitingEvent
 	// Undecodable is how many undecodable and misplaced records there were in
 	// all, of which the store keeps the latest [MaxUndecodable].
 	Undecodable int64
 }
 
-// Batch is one flush of a partition: everything that changed since the last
-// one, and the checkpoint that it belongs to.
-type Batch struct {
-	Checkpoint projections.Checkpoint
-	Messages   []Change
-	// WaitingAdded is in log order; WaitingRemoved names offsets.
-	WaitingAdded   []projections.WaitingEvent
-	WaitingRemoved []int64
-	// Undecodable are those since the last flush, in log order.
-	Undecodable []Undecodable
+// Hour is the hour of sent_at, counted from the Unix epoch, that a message is
+// pruned with.
+func Hour(sentAt int64) int64 {
+	hour := sentAt / hourMillis
+	if sentAt%hourMillis < 0 {
+		hour--
+	}
+	return hour
 }
 
-// Change is one message that changed. The store writes what is new of it, not
-// the whole message.
-type Change struct {
-	Message *projections.Message
-	// Stored says that the store has the message, with its first Receipts and
-	// Unlisted. If not, the message is new, and whatever the store has under its
-	// ID (an expired message) is replaced.
-	Stored bool
-	// Receipts and Unlisted are how many of the message's the store has. After a
-	// recall both the message and the store end up with none.
-	Receipts int
-	Unlisted int
-}
+// HourEnded says whether an hour was over at a time in Unix milliseconds.
+func HourEnded(hour, at int64) bool { return hour < Hour(at) }
 
-const (
-	// MaxUndecodable is how many undecodable and misplaced records a store keeps
-	// for a partition; an older one gives way to a newer.
-	MaxUndecodable = 1000
-	// MaxUndecodableBytes is how much of such a record's key, and of its value,
-	// is kept.
-	MaxUndecodableBytes = 1024
-)
-
-// Undecodable is a record that was skipped because it is no Event, or lies in
-// the wrong partition, kept for an operator to read.
-type Undecodable struct {
-	Offset    int64
-	Timestamp int64
-	// Outcome is projections.Undecodable or projections.Misplaced.
-	Outcome projections.Outcome
-	// Reason says what is wrong with it.
-	Reason string
-	// Key and Value are cut off after MaxUndecodableBytes; KeySize and ValueSize
-	// are the record's. A nil key is null.
-	Key, Value         []byte
-	KeySize, ValueSize int
-}
+const hourMillis = 3_600_000

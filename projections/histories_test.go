@@ -1,0 +1,375 @@
+package projections_test
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/seenby/seenby/events"
+	"github.com/seenby/seenby/projections"
+	"github.com/seenby/seenby/projections/history"
+	"github.com/seenby/seenby/projections/oracle"
+)
+
+// How many histories, and from which seed on. A failure names its seed.
+const (
+	historiesVariable = "SEENBY_HISTORIES"
+	seedVariable      = "SEENBY_HISTORY_SEED"
+
+	defaultHistories = 3000
+)
+
+func numberFrom(t *testing.T, variable string, otherwise uint64) uint64 {
+	t.Helper()
+	s := os.Getenv(variable)
+	if s == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", variable, err)
+	}
+	return n
+}
+
+// property is checked on a history. Choices that are not the history's, it
+// draws from src. What it returns says how the history breaks it.
+type property func(h history.History, src *rand.Rand) error
+
+// checkHistories checks a property on one in every so many histories, and
+// reports the first that breaks it, cut down to what matters.
+func checkHistories(t *testing.T, every uint64, ids history.Faith, holds property) {
+	t.Helper()
+	t.Parallel()
+	seed := numberFrom(t, seedVariable, 1)
+	for end := seed + max(numberFrom(t, historiesVariable, defaultHistories)/every, 1); seed < end; seed++ {
+		src := history.Seeded(seed)
+		spec := history.RandomSpec(src)
+		if spec.IDs = ids; ids == history.UsedOnce {
+			spec.Waiting = spec.Records // where the limit is hit, nothing is promised
+		}
+		h, err := history.Generate(src, spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check := func(h history.History) error { return holds(h, history.Seeded(seed)) }
+		if check(h) == nil {
+			continue
+		}
+		h = h.Shrink(func(h history.History) bool { return check(h) != nil })
+		t.Fatalf("%v\n\n%v\n\nagain: %s=%d %s=%d", check(h), h, seedVariable, seed, historiesVariable, every)
+	}
+}
+
+func TestFoldAgreesWithTheOracle(t *testing.T) {
+	checkHistories(t, 1, history.UsedAgain, func(h history.History, src *rand.Rand) error {
+		p := newPartition(h, 0)
+		var outcomes []projections.Outcome
+		for done := 0; done < len(h.Records); {
+			next := min(done+1+src.IntN(60), len(h.Records))
+			some, err := p.apply(h.Records[done:next])
+			if err != nil {
+				return err
+			}
+			outcomes, done = append(outcomes, some...), next
+			got, want := p.verdict(), oracle.Judge(h.Lineage, h.Partition, 0, h.Records[:done])
+			got.Outcomes = outcomes
+			if d := differ(got, want); d != "" {
+				return fmt.Errorf("after %d records: %s", done, d)
+			}
+		}
+		return nil
+	})
+}
+
+func TestFoldAgreesWithTheOracleAfterEveryRecord(t *testing.T) {
+	checkHistories(t, 30, history.UsedAgain, func(h history.History, _ *rand.Rand) error {
+		p := newPartition(h, 0)
+		for i := range h.Records {
+			if _, err := p.apply(h.Records[i : i+1]); err != nil {
+				return err
+			}
+			want := oracle.Judge(h.Lineage, h.Partition, 0, h.Records[:i+1])
+			want.Outcomes = nil
+			if d := differ(p.verdict(), want); d != "" {
+				return fmt.Errorf("after %s: %s", history.Format(h.Records[i]), d)
+			}
+		}
+		return nil
+	})
+}
+
+func TestARestartAnywhereChangesNothing(t *testing.T) {
+	checkHistories(t, 30, history.UsedAgain, func(h history.History, _ *rand.Rand) error {
+		never, often := newPartition(h, 0), newPartition(h, 0)
+		for i, rec := range h.Records {
+			b, err := often.store()
+			if err != nil {
+				return err
+			}
+			if often, err = often.restore(b); err != nil {
+				return err
+			}
+			want, err := never.apply(h.Records[i : i+1])
+			if err != nil {
+				return err
+			}
+			got, err := often.apply(h.Records[i : i+1])
+			if err != nil {
+				return err
+			}
+			if got[0] != want[0] {
+				return fmt.Errorf("%s after a restart is %v, not %v", history.Format(rec), got[0], want[0])
+			}
+		}
+		if got, want := often.fold.Checkpoint(), never.fold.Checkpoint(); got != want {
+			return fmt.Errorf("the checkpoint is %+v, not %+v", got, want)
+		}
+		return asError(differ(often.verdict(), never.verdict()))
+	})
+}
+
+func TestRecordsBelowThePositionChangeNothing(t *testing.T) {
+	checkHistories(t, 10, history.UsedAgain, func(h history.History, src *rand.Rand) error {
+		p := newPartition(h, 0)
+		for i := range h.Records {
+			if _, err := p.apply(h.Records[i : i+1]); err != nil {
+				return err
+			}
+			if src.IntN(20) > 0 {
+				continue
+			}
+			before, err := p.store()
+			if err != nil {
+				return err
+			}
+			outcomes, err := p.apply(h.Records[src.IntN(i+1) : i+1])
+			if err != nil {
+				return err
+			}
+			if slices.ContainsFunc(outcomes, func(o projections.Outcome) bool { return o != projections.Old }) {
+				return fmt.Errorf("records below %d are %v", p.fold.Checkpoint().Position, outcomes)
+			}
+			after, err := p.store()
+			if err != nil {
+				return err
+			}
+			if string(before) != string(after) {
+				return fmt.Errorf("below the position the state changed from\n%s\nto\n%s", before, after)
+			}
+		}
+		return nil
+	})
+}
+
+// Design: a fold from any point older than retention + 24 h gives the same
+// unexpired state. IDs are used once, and no limit is hit.
+func TestALaterStartGivesTheSameUnexpiredState(t *testing.T) {
+	starts := 0
+	t.Cleanup(func() {
+		if !t.Failed() && starts == 0 {
+			t.Error("no history could be started later")
+		}
+	})
+	checkHistories(t, 3, history.UsedOnce, func(h history.History, src *rand.Rand) error {
+		h.Records = h.Records[:len(h.Records)-src.IntN(len(h.Records)/2+1)]
+		now := latest(h.Records)
+		horizon := now - h.Lineage.Retention.Milliseconds() - projections.WaitingTime.Milliseconds()
+		last := 0 // the last record that the log may begin with
+		for last < len(h.Records) && latest(h.Records[:last+1]) < horizon {
+			last++
+		}
+		if last == 0 {
+			return nil
+		}
+		whole := newPartition(h, 0)
+		if _, err := whole.apply(h.Records); err != nil {
+			return err
+		}
+		want := unexpired(h.Lineage, whole.verdict().Messages, now)
+		for _, start := range []int{last, 1 + src.IntN(last)} {
+			starts++
+			p := newPartition(h, h.Records[start-1].Offset+1)
+			if _, err := p.apply(h.Records[start:]); err != nil {
+				return err
+			}
+			if d := differInViews(unexpired(h.Lineage, p.verdict().Messages, now), want); d != "" {
+				return fmt.Errorf("from record %d on: %s", start, d)
+			}
+		}
+		return nil
+	})
+}
+
+func latest(records []events.Record) int64 {
+	t := int64(0)
+	for _, rec := range records {
+		t = max(t, rec.Timestamp)
+	}
+	return t
+}
+
+func TestRemovingExpiredMessagesChangesNothing(t *testing.T) {
+	checkHistories(t, 3, history.UsedAgain, func(h history.History, src *rand.Rand) error {
+		kept, pruned := newPartition(h, 0), newPartition(h, 0)
+		for i, rec := range h.Records {
+			if src.IntN(3) == 0 {
+				before := pruned.fold.Checkpoint().Timestamp - history.Slack.Milliseconds()
+				maps.DeleteFunc(pruned.messages, func(_ string, m *projections.Message) bool {
+					return m.SentAt+h.Lineage.Retention.Milliseconds() < before
+				})
+			}
+			want, err := kept.apply(h.Records[i : i+1])
+			if err != nil {
+				return err
+			}
+			got, err := pruned.apply(h.Records[i : i+1])
+			if err != nil {
+				return err
+			}
+			if got[0] != want[0] {
+				return fmt.Errorf("%s after expired messages were removed is %v, not %v", history.Format(rec), got[0], want[0])
+			}
+		}
+		now := latest(h.Records)
+		got, want := pruned.verdict(), kept.verdict()
+		got.Messages, want.Messages = unexpired(h.Lineage, got.Messages, now), unexpired(h.Lineage, want.Messages, now)
+		return asError(differ(got, want))
+	})
+}
+
+func TestChangesOfTheQueueAddUpToIt(t *testing.T) {
+	checkHistories(t, 3, history.UsedAgain, func(h history.History, src *rand.Rand) error {
+		p, kept := newPartition(h, 0), make(map[int64]projections.WaitingEvent)
+		for i := range h.Records {
+			if _, err := p.apply(h.Records[i : i+1]); err != nil {
+				return err
+			}
+			if src.IntN(6) > 0 {
+				continue
+			}
+			added, removed := p.fold.Waiting().TakeChanges()
+			for _, offset := range removed {
+				if _, found := kept[offset]; !found {
+					return fmt.Errorf("offset %d is removed, which was never added", offset)
+				}
+				delete(kept, offset)
+			}
+			for _, e := range added {
+				if _, found := kept[e.Offset]; found {
+					return fmt.Errorf("offset %d is added twice", e.Offset)
+				}
+				kept[e.Offset] = e
+			}
+			all := slices.SortedFunc(maps.Values(kept), func(a, b projections.WaitingEvent) int { return int(a.Offset - b.Offset) })
+			if waiting := p.fold.Waiting(); !slices.Equal(all, waiting.All()) || waiting.Len() != len(all) {
+				return fmt.Errorf("changes add up to\n%+v\nnot %d\n%+v", all, waiting.Len(), waiting.All())
+			}
+			if src.IntN(3) == 0 { // The store's queue goes on as well as the fold's own.
+				p.fold = projections.NewFold(h.Lineage, h.Partition, p.fold.Checkpoint(), all)
+			}
+		}
+		return nil
+	})
+}
+
+// A record that cannot be passed changes nothing, however often it is tried.
+func TestARecordThatStopsChangesNothing(t *testing.T) {
+	broken := errors.New("broken disk")
+	checkHistories(t, 10, history.UsedAgain, func(h history.History, src *rand.Rand) error {
+		p := newPartition(h, 0)
+		at := src.IntN(len(h.Records))
+		if _, err := p.apply(h.Records[:at]); err != nil {
+			return err
+		}
+		before, err := p.store()
+		if err != nil {
+			return err
+		}
+		rec := h.Records[at]
+		rec.Timestamp += (48 * time.Hour).Milliseconds()
+		erased, err := history.Parse("0s erase p1", rec.Offset)
+		if err != nil {
+			return err
+		}
+		for _, stop := range []events.Record{{Key: rec.Key, Value: history.Unknown()}, {Value: history.Unknown()}, erased} {
+			if h.Lineage.Skipped(h.Partition, rec.Offset) {
+				break
+			}
+			stop.Offset, stop.Timestamp = rec.Offset, rec.Timestamp
+			if _, err := p.apply([]events.Record{stop}); !errors.Is(err, projections.ErrMustStop) {
+				return fmt.Errorf("%s: %w", history.Format(stop), err)
+			}
+			if v := oracle.Judge(h.Lineage, h.Partition, rec.Offset, []events.Record{stop}); !v.Stopped {
+				return errors.New("the oracle goes on")
+			}
+		}
+		p.err = broken
+		if _, err := p.apply([]events.Record{rec}); err != nil && !errors.Is(err, broken) {
+			return err
+		} else if err == nil {
+			return nil // It needed no message.
+		}
+		after, err := p.store()
+		if err != nil {
+			return err
+		}
+		if string(before) != string(after) {
+			return fmt.Errorf("a record that stops changed the state from\n%s\nto\n%s", before, after)
+		}
+		p.err = nil
+		if _, err := p.apply(h.Records[at:]); err != nil {
+			return err
+		}
+		want := oracle.Judge(h.Lineage, h.Partition, 0, h.Records)
+		want.Outcomes = nil
+		return asError(differ(p.verdict(), want))
+	})
+}
+
+func TestACrowdIsListedUpToTheLimit(t *testing.T) {
+	t.Parallel()
+	seed := numberFrom(t, seedVariable, 1)
+	for end := seed + 1 + numberFrom(t, historiesVariable, defaultHistories)/1000; seed < end; seed++ {
+		src := history.Seeded(seed)
+		h, err := history.Crowd(src, projections.MaxListedReaders+600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := newPartition(h, 0)
+		restart := src.IntN(len(h.Records))
+		outcomes, err := p.apply(h.Records[:restart])
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := p.store()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err = p.restore(b); err != nil {
+			t.Fatal(err)
+		}
+		rest, err := p.apply(h.Records[restart:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := p.verdict()
+		got.Outcomes = append(outcomes, rest...)
+		if d := differ(got, oracle.Judge(h.Lineage, h.Partition, 0, h.Records)); d != "" {
+			t.Fatalf("seed %d: %s", seed, d)
+		}
+	}
+}
+
+func asError(difference string) error {
+	if difference == "" {
+		return nil
+	}
+	return errors.New(difference)
+}
