@@ -20,7 +20,7 @@ const (
 	UndecodablePath = "/internal/v1/undecodable"
 	// ReceiptsRoute is the pull's route; its query string and If-None-Match are
 	// those of the client.
-	ReceiptsRoute = "/internal/v1/messages/:message_id/receipts"
+	ReceiptsRoute = "/internal/v1/messages/{message_id}/receipts"
 )
 
 // AnswerHeader marks an answer that is meant for the client, byte for byte.
