@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -155,8 +156,19 @@ func (d *body) array(index int, name string, item func(d *body, i int) error) er
 
 // unknown refuses a member that the request does not have.
 func (d *body) unknown(index int, name string) error {
+	name = short(name)
 	d.bad(index, name, UnknownField, "there is no field %q here", name)
 	return d.skip()
+}
+
+// short cuts off a name that a client made up, so that it does not get it back
+// at any length.
+func short(name string) string {
+	const most = 64
+	if len(name) <= most {
+		return name
+	}
+	return strings.ToValidUTF8(name[:most], "") + "…"
 }
 
 func (d *body) wrongType(index int, name, want string) error {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strings"
 )
 
 // The opaque strings are base64url, without padding, of
@@ -37,6 +38,15 @@ var errOpaque = errors.New("not what this service gave out, or not whole")
 
 var encoding = base64.RawURLEncoding.Strict()
 
+// decode decodes the one spelling that encoding has for some bytes. Go's decoder
+// passes over line ends.
+func decode(s string) ([]byte, error) {
+	if strings.ContainsAny(s, "\r\n") {
+		return nil, errOpaque
+	}
+	return encoding.DecodeString(s)
+}
+
 // Version is one message's, as the contract's strings carry it.
 type Version struct {
 	// Log and Lineage are projections.Lineage's LogID and ID.
@@ -63,7 +73,7 @@ func ParseVersion(s, messageID string) (Version, error) {
 	}
 	v := Version{Log: binary.BigEndian.Uint32(b), Lineage: binary.BigEndian.Uint32(b[4:])}
 	next, n := uvarint(b[8:])
-	if n != len(b[8:]) {
+	if n == 0 || n != len(b[8:]) {
 		return Version{}, errOpaque
 	}
 	v.Next = next
@@ -106,7 +116,7 @@ func ParsePosition(s string) (Position, error) {
 	partition := int64(0)
 	for b = b[4:]; len(b) > 0; {
 		delta, n := uvarint(b)
-		if n == 0 || delta > math.MaxInt32 {
+		if n == 0 || delta > math.MaxInt32 || delta == 0 && len(p.Next) > 0 {
 			return Position{}, errOpaque
 		}
 		b = b[n:]
@@ -161,7 +171,7 @@ func (c Cursor) Encode(messageID string, s Sealer) string {
 
 // ParseCursor fails unless s is a cursor that was given out for this message.
 func ParseCursor(s, messageID string, sealer Sealer) (Cursor, error) {
-	b, err := encoding.DecodeString(s)
+	b, err := decode(s)
 	if err != nil || len(b) < 1+8+macSize || b[0] != formatCursor {
 		return Cursor{}, errOpaque
 	}
@@ -217,7 +227,7 @@ func checksum(b []byte, messageID string) (sum [sumSize]byte) {
 
 // unseal decodes s, checks its format and sum, and returns what is between.
 func unseal(s string, format byte, messageID string) ([]byte, error) {
-	b, err := encoding.DecodeString(s)
+	b, err := decode(s)
 	if err != nil || len(b) < 1+sumSize || b[0] != format {
 		return nil, errOpaque
 	}
@@ -228,10 +238,11 @@ func unseal(s string, format byte, messageID string) ([]byte, error) {
 	return b[1:], nil
 }
 
-// uvarint returns a value that fits an int64, and 0 bytes if there is none.
+// uvarint returns a value that fits an int64 and is written in its shortest
+// form, and 0 bytes if there is none.
 func uvarint(b []byte) (int64, int) {
 	v, n := binary.Uvarint(b)
-	if n <= 0 || v > math.MaxInt64 {
+	if n <= 0 || v > math.MaxInt64 || n > 1 && b[n-1] == 0 {
 		return 0, 0
 	}
 	return int64(v), n

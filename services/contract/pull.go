@@ -44,7 +44,7 @@ func ParsePull(messageID, rawQuery string, header http.Header, sealer Sealer) (*
 	for _, name := range sortedNames(values) {
 		vs := values[name]
 		if len(vs) > 1 && name != "min_position" {
-			return nil, NewProblem(BadParameter, "%q may be given once", name)
+			return nil, NewProblem(BadParameter, "%q may be given once", short(name))
 		}
 		if problem := p.parameter(name, vs, sealer); problem != nil {
 			return nil, problem
@@ -55,6 +55,14 @@ func ParsePull(messageID, rawQuery string, header http.Header, sealer Sealer) (*
 	}
 	p.IfNoneMatch, p.AnyMatch = parseETags(header.Values("If-None-Match"))
 	return p, nil
+}
+
+// NoParameters refuses a query string where a route has no parameters.
+func NoParameters(rawQuery string) *Problem {
+	if rawQuery != "" {
+		return NewProblem(BadParameter, "this route has no query parameters")
+	}
+	return nil
 }
 
 // sortedNames makes which of several mistakes is told of the same every time.
@@ -99,7 +107,7 @@ func (p *Pull) parameter(name string, vs []string, sealer Sealer) *Problem {
 			p.MinPositions = append(p.MinPositions, position)
 		}
 	default:
-		return NewProblem(BadParameter, "there is no parameter %q here", name)
+		return NewProblem(BadParameter, "there is no parameter %q here", short(name))
 	}
 	return nil
 }
