@@ -86,14 +86,18 @@ func personID(i int) []byte {
 
 // step appends one record.
 func (g *generator) step() error {
-	if g.src.IntN(25) == 0 {
+	if g.src.IntN(20) == 0 {
 		g.active[g.src.IntN(len(g.active))] = g.messageID(g.belongs)
 	}
 	timestamp, message, kind := g.next()
+	sending := 25
+	if _, sent := g.firstSentAt[string(message)]; sent {
+		sending = 8
+	}
 	switch n := g.src.IntN(100); {
-	case kind == events.KindMessageSent || kind == 0 && n < 15:
+	case kind == events.KindMessageSent || kind == 0 && n < sending:
 		return g.appendAt(timestamp, g.sent(message, timestamp))
-	case kind == events.KindMessageRecalled || kind == 0 && n < 20:
+	case kind == events.KindMessageRecalled || kind == 0 && n < sending+2:
 		return g.appendAt(timestamp, &events.MessageRecalled{MessageID: message})
 	case kind == events.KindMessageRead || n < 75:
 		return g.appendAt(timestamp, g.read(message, timestamp))
@@ -127,9 +131,9 @@ func (g *generator) next() (timestamp int64, message []byte, kind events.Kind) {
 		timestamp -= int64(g.src.IntN(int(Slack.Milliseconds()) + 1))
 	case n < 77:
 		timestamp -= Slack.Milliseconds()
-	case n < 81:
+	case n < 80:
 		timestamp += int64(g.src.IntN(int((3 * time.Hour).Milliseconds())))
-	case n < 94:
+	case n < 89:
 		if m, found := g.upcoming(); found {
 			timestamp = m.at + int64(g.src.IntN(3)) - 1
 			if g.src.IntN(4) > 0 {
@@ -162,10 +166,13 @@ func (g *generator) sent(message []byte, timestamp int64) *events.MessageSent {
 		e.CountOnly, e.RecipientCount = true, uint32(g.src.IntN(len(g.people)+2))
 		return e
 	}
-	for range g.src.IntN(2*len(g.people) + 1) {
+	if g.src.IntN(2) == 0 {
+		e.Recipients = append(e.Recipients, g.people...)
+	}
+	for range g.src.IntN(len(g.people) + 1) {
 		e.Recipients = append(e.Recipients, pick(g.src, g.people...))
 	}
-	if g.src.IntN(2) == 0 {
+	if g.src.IntN(3) == 0 {
 		for range 1 + g.src.IntN(2) {
 			e.OptedOut = append(e.OptedOut, pick(g.src, g.people...))
 		}

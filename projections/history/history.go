@@ -84,8 +84,8 @@ func RandomSpec(src Source) Spec {
 		Partitions: 1 + int32(src.IntN(4)),
 		Records:    60 + src.IntN(140),
 		Active:     1 + src.IntN(4),
-		People:     2 + src.IntN(7),
-		Retention:  pick(src, time.Hour, 24*time.Hour, 30*time.Hour, 72*time.Hour),
+		People:     2 + src.IntN(12),
+		Retention:  pick(src, time.Hour, 24*time.Hour, 30*time.Hour, 72*time.Hour, 72*time.Hour),
 		Waiting:    pick(src, 0, 1, 2, 3, 8, 1000, 1000, 1000),
 	}
 	s.Partition = int32(src.IntN(int(s.Partitions)))
@@ -123,8 +123,11 @@ func Crowd(src Source, readers int) (History, error) {
 			}
 		}
 		person := i
-		if src.IntN(50) == 0 {
+		switch src.IntN(60) {
+		case 0:
 			person = src.IntN(i + 1)
+		case 1:
+			person = max(0, i-src.IntN(300))
 		}
 		g.latest += int64(src.IntN(3))
 		read := &events.MessageRead{MessageID: g.active[0], ReaderID: g.people[person], ReadAt: events.Unclaimed}

@@ -1,0 +1,193 @@
+package projections_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seenby/seenby/events"
+	"github.com/seenby/seenby/projections"
+	"github.com/seenby/seenby/projections/history"
+)
+
+// longID pads an ID to the longest there may be, which no buffer on the stack is
+// made for.
+func longID(kind string, i int) string {
+	s := fmt.Sprintf("%s-%d-", kind, i)
+	return s + strings.Repeat("x", events.MaxIDLen-len(s))
+}
+
+func encode(t testing.TB, e events.Event) []byte {
+	t.Helper()
+	b, err := events.AppendEncode(nil, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// onePartition is the lineage of a topic of one partition.
+func onePartition(waiting int) history.History {
+	return history.History{Lineage: projections.Lineage{Partitions: 1, Retention: 72 * time.Hour,
+		Limits: projections.Limits{Waiting: waiting}}}
+}
+
+// groups are messages to and receipts of 5,000 people, who are listed in one and
+// a number in the other.
+var groups = map[string]func(people [][]byte) *events.MessageSent{
+	"listed": func(people [][]byte) *events.MessageSent { return &events.MessageSent{Recipients: people} },
+	"count only": func(people [][]byte) *events.MessageSent {
+		return &events.MessageSent{CountOnly: true, RecipientCount: uint32(len(people))}
+	},
+}
+
+// crowdOf returns a partition in which a message was sent, and a receipt of it
+// by each of its recipients.
+func crowdOf(t testing.TB, group func([][]byte) *events.MessageSent) (*partition, []events.Record) {
+	t.Helper()
+	people := make([][]byte, 5000)
+	for i := range people {
+		people[i] = []byte(longID("reader", i))
+	}
+	sent := group(people)
+	sent.MessageID, sent.ConversationID, sent.SenderID = []byte(longID("message", 0)), []byte("c"), []byte("alice")
+	p := newPartition(onePartition(0), 0)
+	if _, err := p.apply([]events.Record{{Key: sent.MessageID, Value: encode(t, sent)}}); err != nil {
+		t.Fatal(err)
+	}
+	receipts := make([]events.Record, len(people))
+	for i, id := range people {
+		read := &events.MessageRead{MessageID: sent.MessageID, ReaderID: id, ReadAt: events.Unclaimed}
+		receipts[i] = events.Record{Offset: int64(i) + 1, Key: read.MessageID, Value: encode(t, read)}
+	}
+	return p, receipts
+}
+
+func TestARepeatedReceiptAllocatesNothing(t *testing.T) {
+	for name, group := range groups {
+		t.Run(name, func(t *testing.T) {
+			p, receipts := crowdOf(t, group)
+			rec := receipts[0]
+			want := projections.Counted
+			allocs := testing.AllocsPerRun(1000, func() {
+				outcome, _, err := p.fold.Apply(rec, p)
+				if outcome != want || err != nil {
+					t.Fatal(outcome, err)
+				}
+				want = projections.Repeated
+				rec.Offset++
+			})
+			if allocs > 0 {
+				t.Errorf("%v allocations for each repeated receipt", allocs)
+			}
+		})
+	}
+}
+
+// What a new receipt allocates is the growth of what it is added to, and in a
+// count-only group the reader's name.
+func TestANewReceiptAllocatesOnlyGrowth(t *testing.T) {
+	for name, group := range groups {
+		t.Run(name, func(t *testing.T) {
+			names := 0.0
+			p, receipts := crowdOf(t, group)
+			for _, m := range p.messages {
+				if m.CountOnly() {
+					names = 1
+				}
+			}
+			next := 0
+			// AllocsPerRun rounds down, so all receipts are one run; another
+			// one comes before it.
+			apply := func(receipts []events.Record) {
+				for _, rec := range receipts {
+					if outcome, _, err := p.fold.Apply(rec, p); outcome != projections.Counted || err != nil {
+						t.Fatal(outcome, err)
+					}
+				}
+			}
+			half := len(receipts) / 2
+			allocs := testing.AllocsPerRun(1, func() {
+				apply(receipts[next : next+half])
+				next += half
+			})
+			if each := allocs/float64(half) - names; each > 0.05 {
+				t.Errorf("%v allocations for each new receipt beside its name", each)
+			}
+		})
+	}
+}
+
+// A full queue gives way in constant time, even where all of it waits for one
+// message. If it did not, this test would take minutes.
+func TestAFullQueueOfOneMessage(t *testing.T) {
+	const limit = 200_000
+	p := newPartition(onePartition(limit), 0)
+	read := &events.MessageRead{MessageID: []byte("m"), ReaderID: []byte("bob"), ReadAt: events.Unclaimed}
+	rec := events.Record{Key: read.MessageID, Value: encode(t, read)}
+	for rec.Offset = range int64(4 * limit) {
+		if outcome, _, err := p.fold.Apply(rec, p); outcome != projections.Waits || err != nil {
+			t.Fatal(outcome, err)
+		}
+	}
+	waiting, evicted := p.fold.Waiting(), p.fold.Checkpoint().Evicted
+	if waiting.Len() != limit || evicted != 3*limit {
+		t.Errorf("%d wait, %d gave way", waiting.Len(), evicted)
+	}
+	if all := waiting.All(); all[0].Offset != 3*limit || all[limit-1].Offset != 4*limit-1 {
+		t.Errorf("those from %d to %d wait", all[0].Offset, all[limit-1].Offset)
+	}
+}
+
+func BenchmarkFold(b *testing.B) {
+	for name, group := range groups {
+		for _, repeated := range []string{"new", "repeated"} {
+			b.Run(name+"/"+repeated, func(b *testing.B) {
+				b.ReportAllocs()
+				var p *partition
+				var receipts []events.Record
+				offset := int64(0)
+				for i := 0; b.Loop(); i++ {
+					if p == nil || i == len(receipts) && repeated == "new" {
+						b.StopTimer()
+						p, receipts = crowdOf(b, group)
+						i, offset = 0, 0
+						b.StartTimer()
+					}
+					rec := receipts[i%len(receipts)]
+					if offset++; repeated == "repeated" {
+						rec.Offset, rec.Key, rec.Value = offset, receipts[0].Key, receipts[0].Value
+					}
+					if _, _, err := p.fold.Apply(rec, p); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkWaiting is a receipt that waits and makes another one give way; it
+// takes as long whatever the limit.
+func BenchmarkWaiting(b *testing.B) {
+	for _, limit := range []int{100, 100_000} {
+		b.Run(fmt.Sprint(limit), func(b *testing.B) {
+			p := newPartition(onePartition(limit), 0)
+			read := &events.MessageRead{MessageID: []byte("m"), ReaderID: []byte("bob"), ReadAt: events.Unclaimed}
+			rec := events.Record{Key: read.MessageID, Value: encode(b, read)}
+			for rec.Offset = range int64(limit) {
+				if _, _, err := p.fold.Apply(rec, p); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				rec.Offset++
+				if _, _, err := p.fold.Apply(rec, p); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
