@@ -17,12 +17,14 @@ import (
 const (
 	DefaultReadHeaderTimeout = 5 * time.Second
 	DefaultReadTimeout       = 30 * time.Second
-	DefaultWriteTimeout      = 30 * time.Second
 	DefaultIdleTimeout       = 2 * time.Minute
 	DefaultRequestTimeout    = 10 * time.Second
 	DefaultMaxHeaderBytes    = 64 << 10
 	DefaultMaxInFlight       = 4096
 	DefaultShutdownGrace     = 15 * time.Second
+	// DefaultWriteTime is what the write time-out has beyond those of reading and
+	// answering, as it begins with them.
+	DefaultWriteTime = 15 * time.Second
 	// DefaultUserRate is what the contract says; it is used by flag, not where a
 	// Config has 0.
 	DefaultUserRate = 50
@@ -40,7 +42,7 @@ var (
 	ErrIncomplete = errors.New("server: Logger, Registry, Ready and, unless all routes are public, Authenticate must be set")
 )
 
-// Config is what a server needs. Durations and limits of 0 stand for the
+// Config is what a server needs. Time-outs and limits of 0 stand for the
 // defaults above.
 type Config struct {
 	// Listen is host:port; port 0 lets the kernel choose.
@@ -124,7 +126,6 @@ func (c Config) withDefaults() Config {
 	}{
 		{&c.ReadHeaderTimeout, DefaultReadHeaderTimeout},
 		{&c.ReadTimeout, DefaultReadTimeout},
-		{&c.WriteTimeout, DefaultWriteTimeout},
 		{&c.IdleTimeout, DefaultIdleTimeout},
 		{&c.RequestTimeout, DefaultRequestTimeout},
 		{&c.ShutdownGrace, DefaultShutdownGrace},
@@ -133,6 +134,9 @@ func (c Config) withDefaults() Config {
 		if *d.to == 0 {
 			*d.to = d.value
 		}
+	}
+	if c.WriteTimeout == 0 {
+		c.WriteTimeout = c.ReadTimeout + c.RequestTimeout + DefaultWriteTime
 	}
 	if c.MaxHeaderBytes == 0 {
 		c.MaxHeaderBytes = DefaultMaxHeaderBytes

@@ -52,10 +52,10 @@ func (s *Server) answer(r *Route, c echo.Context) (answer contract.Answer, probl
 		Request
 		deadline
 	}{Request: Request{HTTP: c.Request(), names: c.ParamNames(), values: c.ParamValues()}}
+	if s.inFlight.Load() > int64(s.config.MaxInFlight) {
+		return answer, contract.NewProblem(contract.Overloaded, "too many requests are in flight").After(time.Second)
+	}
 	if r.Access != Public {
-		if s.inFlight.Load() > int64(s.config.MaxInFlight) {
-			return answer, contract.NewProblem(contract.Overloaded, "too many requests are in flight").After(time.Second)
-		}
 		if problem = s.admit(r, &x.Request); problem != nil {
 			return answer, problem
 		}

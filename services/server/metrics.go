@@ -6,7 +6,6 @@ import (
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/seenby/seenby/services/contract"
 )
@@ -59,19 +58,7 @@ func newMetrics(reg *prometheus.Registry) (*metrics, error) {
 	}
 	return m, errors.Join(
 		reg.Register(m.requests), reg.Register(m.problems), reg.Register(m.seconds), reg.Register(m.inFlight),
-		registerOnce(reg, collectors.NewGoCollector()),
-		registerOnce(reg, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
 	)
-}
-
-// registerOnce is for collectors of the whole process, which others may have
-// registered too.
-func registerOnce(reg *prometheus.Registry, c prometheus.Collector) error {
-	var already prometheus.AlreadyRegisteredError
-	if err := reg.Register(c); err != nil && !errors.As(err, &already) {
-		return err
-	}
-	return nil
 }
 
 func (m *metrics) route(method, name string) *routeMetrics {
