@@ -98,6 +98,9 @@ type PartitionStatus struct {
 	// log, or -1.
 	Position int64 `json:"position"`
 	End      int64 `json:"end"`
+	// Saved is the position that is on disk, or -1: what is below it is read from
+	// the log no more.
+	Saved int64 `json:"saved"`
 	// LagMS is how many milliseconds ago everything was applied, as far as is
 	// known, or -1 if it never was since the node started.
 	LagMS int64 `json:"lag_ms"`

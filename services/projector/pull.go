@@ -1,0 +1,207 @@
+package projector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/seenby/seenby/projections"
+	"github.com/seenby/seenby/projections/materialize"
+	"github.com/seenby/seenby/services/contract"
+)
+
+// source is what a pull needs of the partition of its message.
+type source interface {
+	// Number is the partition's.
+	Number() int32
+	// Stopped is why the partition cannot go on, or nil.
+	Stopped() error
+	// CaughtUp is as of when everything was applied; zero: never yet.
+	CaughtUp() time.Time
+	// Position is the next offset to apply.
+	Position() int64
+	// Wait returns nil when Position is at least position, and an error when ctx
+	// ends or the partition has stopped.
+	Wait(ctx context.Context, position int64) error
+	// View returns a message as of one position, which is no less than any
+	// position that was returned before.
+	View(id []byte) (materialize.View, error)
+}
+
+// answers decides what a pull is answered with.
+type answers struct {
+	paging
+	retention time.Duration
+	visibleTo VisibleTo
+	wait      time.Duration
+	poll      string
+	now       func() time.Time
+}
+
+func newAnswers(c *Config, l projections.Lineage) answers {
+	return answers{
+		paging:    paging{log: l.LogID(), lineage: l.ID(), sealer: c.Secret},
+		retention: c.Retention,
+		visibleTo: c.VisibleTo,
+		wait:      c.MaxWait,
+		poll:      fmt.Sprintf("interval=%d, window=%d", c.PollInterval.Milliseconds(), c.PollWindow.Milliseconds()),
+		now:       c.Now,
+	}
+}
+
+// The result of a pull, as metrics name it, is the problem's code, or one of
+// these.
+const (
+	resultFull        = "full"
+	resultDelta       = "delta"
+	resultNotModified = "not_modified"
+)
+
+const (
+	pollStop = "stop"
+	jsonType = "application/json"
+)
+
+// receipts answers a pull, or says why not; result is for metrics. The order of
+// the checks is the contract's, and what makes a caller wait comes before what
+// asks who the caller is, so that the time an answer takes does not tell whether
+// a message exists.
+func (a *answers) receipts(ctx context.Context, src source, pull *contract.Pull, caller contract.Caller) (answer contract.Answer, result string, problem *contract.Problem) {
+	need, problem := a.presented(src.Number(), pull)
+	if problem != nil {
+		return contract.Answer{}, "", problem
+	}
+	// Of what is told about freshness, only what was known before the view was
+	// taken is true of it.
+	caughtUp := src.CaughtUp()
+	if problem := a.fresh(ctx, src, caughtUp, need); problem != nil {
+		return contract.Answer{}, "", problem
+	}
+	view, err := src.View([]byte(pull.MessageID))
+	if err != nil {
+		return contract.Answer{}, "", unavailable().Because(err)
+	}
+	now := a.now()
+	if !view.Found || a.expired(&view.Message, now) || !a.maySee(&view.Message, caller) {
+		return contract.Answer{}, "", contract.NewProblem(contract.NotFound, "there is no such message, or it is not yours to see")
+	}
+	pg, problem := a.page(&view.Message, pull)
+	if problem != nil {
+		return contract.Answer{}, "", problem
+	}
+	answer = contract.Answer{Status: http.StatusOK, Header: a.header(src.Number(), &view, pg, lagSince(caughtUp, now))}
+	if pull.AnyMatch || matches(pull.IfNoneMatch, pg.version) {
+		answer.Status = http.StatusNotModified
+		delete(answer.Header, "Content-Type")
+		return answer, resultNotModified, nil
+	}
+	answer.Body = appendBody(make([]byte, 0, bodySize(&view.Message, pg)), &view.Message, pg)
+	if pg.delta {
+		return answer, resultDelta, nil
+	}
+	return answer, resultFull, nil
+}
+
+// presented is the position that the caller must see at least: that of every
+// version and position of this log that was presented. A version of another log
+// says nothing here; a position of another log promised something that cannot
+// be kept.
+func (a *answers) presented(partition int32, pull *contract.Pull) (need int64, problem *contract.Problem) {
+	for _, p := range pull.MinPositions {
+		if p.Log != a.log {
+			return 0, contract.NewProblem(contract.PositionGone, "min_position is of another topic or generation: pull again without it")
+		}
+		need = max(need, p.Next[partition])
+	}
+	if v := pull.Since; v != nil && v.Log == a.log {
+		need = max(need, v.Next)
+	}
+	if c := pull.Cursor; c != nil && c.Log == a.log {
+		need = max(need, c.Next)
+	}
+	for _, tag := range pull.IfNoneMatch {
+		if v, err := contract.ParseVersion(tag, pull.MessageID); err == nil && v.Log == a.log {
+			need = max(need, v.Next)
+		}
+	}
+	return need, nil
+}
+
+// fresh returns when the partition answers pulls and has got to need, or says
+// why it does not.
+func (a *answers) fresh(ctx context.Context, src source, caughtUp time.Time, need int64) *contract.Problem {
+	if err := src.Stopped(); err != nil {
+		return unavailable()
+	}
+	if caughtUp.IsZero() {
+		return contract.NewProblem(contract.Starting, "the message's owner has not caught up with the log yet").After(time.Second)
+	}
+	if src.Position() >= need {
+		return nil
+	}
+	waitCtx, cancel := context.WithTimeout(ctx, a.wait)
+	defer cancel()
+	err := src.Wait(waitCtx, need)
+	switch {
+	case err == nil:
+		return nil
+	case src.Stopped() != nil:
+		return unavailable()
+	case ctx.Err() != nil && !errors.Is(ctx.Err(), context.Canceled):
+		return contract.NewProblem(contract.Timeout, "the presented position was waited for until the request's time was over").After(time.Second)
+	}
+	return contract.NewProblem(contract.NotFresh, "what was presented is not applied yet").After(time.Second)
+}
+
+func unavailable() *contract.Problem {
+	return contract.NewProblem(contract.OwnerUnavailable, "the message's owner does not answer").After(time.Second)
+}
+
+// expired goes by the wall clock.
+func (a *answers) expired(m *projections.Message, now time.Time) bool {
+	return now.UnixMilli() >= m.SentAt+a.retention.Milliseconds()
+}
+
+func (a *answers) maySee(m *projections.Message, caller contract.Caller) bool {
+	if caller.Backend || caller.Subject == m.SenderID() {
+		return true
+	}
+	return a.visibleTo == Participants && m.IsRecipient(caller.Subject)
+}
+
+// matches is If-None-Match's weak comparison.
+func matches(tags []string, version string) bool {
+	for _, tag := range tags {
+		if tag == version {
+			return true
+		}
+	}
+	return false
+}
+
+// header returns the headers of a 200; a 304 has them but Content-Type.
+func (a *answers) header(partition int32, view *materialize.View, pg *page, lag time.Duration) http.Header {
+	poll := a.poll
+	if pg.complete || view.Message.Recalled {
+		poll = pollStop
+	}
+	// One array holds all values.
+	values := [...]string{
+		jsonType,
+		`W/"` + pg.version + `"`,
+		contract.Position{Log: a.log, Next: map[int32]int64{partition: view.Position}}.Encode(),
+		strconv.FormatInt(lag.Milliseconds(), 10),
+		poll,
+	}
+	v := values[:]
+	return http.Header{
+		"Content-Type":    v[0:1:1],
+		"Etag":            v[1:2:2],
+		"Seenby-Position": v[2:3:3],
+		"Seenby-Lag-Ms":   v[3:4:4],
+		"Seenby-Poll":     v[4:5:5],
+	}
+}

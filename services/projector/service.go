@@ -1,0 +1,189 @@
+// Package projector is the process that turns the topic into answers. It owns
+// some partitions of one copy: it applies their log, keeps the state in memory
+// and on disk (package materialize does that), and answers pulls of their
+// messages: it decides who may see what, and renders the final bytes.
+//
+// A partition that cannot go on stops alone, says why and what to do, and never
+// passes anything over. Pulls are asked for by query, over the internal port, or
+// by whoever is in the same process.
+package projector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/seenby/seenby/events/topic"
+	"github.com/seenby/seenby/services/auth"
+	"github.com/seenby/seenby/services/contract"
+	"github.com/seenby/seenby/services/projector/protocol"
+)
+
+// identifyTimeout is how long Kafka may be silent before that is told.
+const identifyTimeout = 5 * time.Second
+
+// Service is a projector node. Its methods may be called concurrently.
+type Service struct {
+	config   Config
+	internal auth.Internal
+	metrics  *metrics
+	// node is nil until the log is known and the state restored.
+	node atomic.Pointer[node]
+	// awaited is what node is nil for.
+	awaited atomic.Pointer[string]
+	// warnings keeps a disk that fails every pull from filling the log too.
+	warnings rate.Sometimes
+}
+
+// New checks the configuration. Nothing happens before Run.
+func New(config Config) (*Service, error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Service{config: config, internal: auth.Internal{Keys: config.Secret, Now: config.Now},
+		warnings: rate.Sometimes{First: 10, Interval: time.Second}}
+	s.await("it has not begun")
+	s.metrics = newMetrics(s)
+	if err := s.metrics.register(config.Registerer); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	return s, nil
+}
+
+// Run waits for Kafka, restores the state, and applies the log until ctx ends;
+// then it saves what was applied, and returns nil. It may be called once. Its
+// errors are those of a start that cannot succeed: no such topic, a store of
+// another lineage, a disk that cannot be read.
+func (s *Service) Run(ctx context.Context) error {
+	identity, err := s.identify(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.await("its state is being restored")
+	n, err := openNode(ctx, &s.config, identity, s.metrics)
+	if err != nil {
+		return err
+	}
+	s.config.Logger.Info("applying the log", "topic", s.config.Connection.Topic, "topic_id", protocol.TopicID(identity.ID).String(),
+		"copy", s.config.Copy, "node", s.config.Node, "partitions", len(n.owned), "lineage", fmt.Sprintf("%08x", n.lineage.ID()))
+	s.node.Store(n)
+	err = n.run(ctx)
+	s.await("it is shutting down")
+	s.node.Store(nil)
+	return errors.Join(err, n.close())
+}
+
+// identify asks Kafka which topic it is, for as long as Kafka is out of reach.
+func (s *Service) identify(ctx context.Context) (topic.Identity, error) {
+	s.await("Kafka has not answered yet")
+	for {
+		attempt, cancel := context.WithTimeout(ctx, identifyTimeout)
+		identity, err := topic.Identify(attempt, s.config.Connection)
+		// An error that did not need all the time will not go away by itself.
+		final := err == nil || attempt.Err() == nil || ctx.Err() != nil
+		cancel()
+		if final {
+			return identity, err
+		}
+		s.await(fmt.Sprintf("Kafka does not answer: %v", err))
+	}
+}
+
+func (s *Service) await(what string) { s.awaited.Store(&what) }
+
+// Receipts answers a pull. It needs no HTTP: standalone calls it as it is.
+func (s *Service) Receipts(ctx context.Context, pull *contract.Pull, caller contract.Caller) contract.Answer {
+	answer, problem := s.pull(ctx, pull, caller)
+	if problem != nil {
+		return problem.Answer()
+	}
+	return answer
+}
+
+func (s *Service) pull(ctx context.Context, pull *contract.Pull, caller contract.Caller) (contract.Answer, *contract.Problem) {
+	answer, result, problem := s.pullCounted(ctx, pull, caller)
+	if problem != nil {
+		result = string(problem.Code)
+		if problem.Cause != nil {
+			s.warnings.Do(func() { s.config.Logger.Error("a pull failed", "code", problem.Code, "err", problem.Cause) })
+		}
+	}
+	s.metrics.pulled(result)
+	return answer, problem
+}
+
+func (s *Service) pullCounted(ctx context.Context, pull *contract.Pull, caller contract.Caller) (contract.Answer, string, *contract.Problem) {
+	n := s.node.Load()
+	if n == nil {
+		return contract.Answer{}, "", contract.NewProblem(contract.Starting, "the message's owner is not ready yet").After(time.Second)
+	}
+	if !n.pulls.enter() {
+		return contract.Answer{}, "", unavailable()
+	}
+	defer n.pulls.leave()
+	o := n.owner(pull.MessageID)
+	if o == nil {
+		return contract.Answer{}, "", unavailable().Because(errNotOwner)
+	}
+	return n.answers.receipts(ctx, o, pull, caller)
+}
+
+// errNotOwner is for a pull that came to the wrong node.
+var errNotOwner = errors.New("another node owns the message: do --projectors of query list the nodes in their order?")
+
+// Status is how the node and its partitions are.
+func (s *Service) Status() protocol.Status {
+	status := protocol.Status{Protocol: protocol.Version, Copy: s.config.Copy, Nodes: s.config.Nodes, Node: s.config.Node}
+	n := s.node.Load()
+	if n == nil {
+		status.Detail = *s.awaited.Load()
+		return status
+	}
+	status.Topic = s.config.Connection.Topic
+	status.TopicID = n.lineage.TopicID
+	status.Partitions = n.lineage.Partitions
+	status.Generation = n.lineage.Generation
+	status.Lineage = n.lineage.ID()
+	for _, o := range n.owned {
+		status.Owned = append(status.Owned, o.status())
+	}
+	return status
+}
+
+// Undecodable returns the records that a partition skipped because they are no
+// events or lie in the wrong partition. It fails for a partition that the node
+// does not own, or not yet.
+func (s *Service) Undecodable(partition int32) (protocol.Undecodable, error) {
+	n := s.node.Load()
+	if n == nil {
+		return protocol.Undecodable{}, fmt.Errorf("the node is not ready: %s", *s.awaited.Load())
+	}
+	if !n.pulls.enter() {
+		return protocol.Undecodable{}, errors.New("the node is shutting down")
+	}
+	defer n.pulls.leave()
+	o := n.byNumber(partition)
+	if o == nil {
+		return protocol.Undecodable{}, fmt.Errorf("partition %d is not one of this node's: it is node %d of %d, of a topic with %d partitions",
+			partition, s.config.Node, s.config.Nodes, n.lineage.Partitions)
+	}
+	kept, total, err := o.state.Undecodable()
+	if err != nil {
+		return protocol.Undecodable{}, err
+	}
+	answer := protocol.Undecodable{Partition: partition, Total: total}
+	for _, u := range kept {
+		answer.Records = append(answer.Records, protocol.UndecodableRecord{
+			Offset: u.Offset, Timestamp: u.Timestamp, Outcome: u.Outcome.String(), Reason: u.Reason,
+			Key: u.Key, Value: u.Value, KeySize: u.KeySize, ValueSize: u.ValueSize,
+		})
+	}
+	return answer, nil
+}
