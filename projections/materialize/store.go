@@ -43,11 +43,10 @@ type Store interface {
 	// MaxBatch is the largest Batch.Size that is sure to fit one transaction.
 	MaxBatch() int
 	// Prune removes the messages whose hour of sent_at ended at or before
-	// before (Unix milliseconds), the oldest hours first and about limit of them
-	// at most, in any number of transactions. It returns how many, and whether
-	// there are more. It may be interrupted between two transactions and called
-	// again. What a replaced message left behind goes with its own hour.
-	Prune(partition int32, before int64, limit int) (removed int, more bool, err error)
+	// before (Unix milliseconds), in any number of transactions, and returns how
+	// many. It may be interrupted between them and called again. What a replaced
+	// message left behind goes with the replaced one's hour.
+	Prune(partition int32, before int64) (removed int, err error)
 	// Undecodable returns the kept undecodable and misplaced records of a
 	// partition, by offset.
 	Undecodable(partition int32) ([]Undecodable, error)
