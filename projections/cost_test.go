@@ -52,14 +52,15 @@ func crowdOf(t testing.TB, group func([][]byte) *events.MessageSent) (*partition
 	}
 	sent := group(people)
 	sent.MessageID, sent.ConversationID, sent.SenderID = []byte(longID("message", 0)), []byte("c"), []byte("alice")
+	sent.SentAt = events.Unclaimed
 	p := newPartition(onePartition(0), 0)
-	if _, err := p.apply([]events.Record{{Key: sent.MessageID, Value: encode(t, sent)}}); err != nil {
+	if _, err := p.apply([]events.Record{{Timestamp: history.Epoch, Key: sent.MessageID, Value: encode(t, sent)}}); err != nil {
 		t.Fatal(err)
 	}
 	receipts := make([]events.Record, len(people))
 	for i, id := range people {
 		read := &events.MessageRead{MessageID: sent.MessageID, ReaderID: id, ReadAt: events.Unclaimed}
-		receipts[i] = events.Record{Offset: int64(i) + 1, Key: read.MessageID, Value: encode(t, read)}
+		receipts[i] = events.Record{Offset: int64(i) + 1, Timestamp: history.Epoch, Key: read.MessageID, Value: encode(t, read)}
 	}
 	return p, receipts
 }
@@ -133,7 +134,7 @@ func TestAFullQueueOfOneMessage(t *testing.T) {
 	}
 	waiting, evicted := p.fold.Waiting(), p.fold.Checkpoint().Evicted
 	if waiting.Len() != limit || evicted != 3*limit {
-		t.Errorf("%d wait, %d gave way", waiting.Len(), evicted)
+		t.Fatalf("%d wait, %d gave way", waiting.Len(), evicted)
 	}
 	if all := waiting.All(); all[0].Offset != 3*limit || all[limit-1].Offset != 4*limit-1 {
 		t.Errorf("those from %d to %d wait", all[0].Offset, all[limit-1].Offset)

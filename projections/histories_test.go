@@ -20,10 +20,10 @@ import (
 
 // How many histories, and from which seed on. A failure names its seed.
 const (
-	historiesVariable = "SEENBY_HISTORIES"
-	seedVariable      = "SEENBY_HISTORY_SEED"
+	historiesVariable = "SEENBY_TEST_HISTORIES"
+	seedVariable      = "SEENBY_TEST_SEED"
 
-	defaultHistories = 3000
+	defaultHistories = 1000
 )
 
 func numberFrom(t *testing.T, variable string, otherwise uint64) uint64 {
@@ -372,7 +372,7 @@ func TestACrowdIsListedUpToTheLimit(t *testing.T) {
 func checkCrowd(h history.History, src *rand.Rand) error {
 	p := newPartition(h, 0)
 	var outcomes []projections.Outcome
-	restarts := []int{src.IntN(len(h.Records)), len(h.Records) - 1 - src.IntN(300)}
+	restarts := []int{src.IntN(len(h.Records)), len(h.Records) - 250 - src.IntN(150)}
 	for i := range h.Records {
 		if slices.Contains(restarts, i) {
 			b, err := p.store()

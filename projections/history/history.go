@@ -110,24 +110,26 @@ func Generate(src Source, spec Spec) (History, error) {
 }
 
 // Crowd draws the history of one count-only message that so many people read,
-// some of them twice, the sender too; it is recalled now and then.
+// some of them twice, the sender too; now and then it is recalled in the end.
 func Crowd(src Source, readers int) (History, error) {
-	g := newGenerator(src, Spec{Partitions: 1, Active: 1, People: readers, Retention: 72 * time.Hour, Waiting: readers})
+	g := newGenerator(src, Spec{Partitions: 1, Active: 1, People: readers + 1, Retention: 72 * time.Hour, Waiting: readers})
+	sent := &events.MessageSent{MessageID: g.active[0], ConversationID: []byte("c"), SenderID: g.people[0],
+		SentAt: g.latest, CountOnly: true, RecipientCount: uint32(readers)}
 	early := src.IntN(20) // how many read before the message is sent
-	for i := range readers {
-		if i == early {
-			sent := &events.MessageSent{MessageID: g.active[0], ConversationID: []byte("c"), SenderID: g.people[0],
-				SentAt: g.latest, CountOnly: true, RecipientCount: uint32(readers)}
+	for next := 0; next <= readers; {
+		if len(g.h.Records) == early {
 			if err := g.append(sent); err != nil {
 				return History{}, err
 			}
 		}
-		person := i
+		person := next
 		switch src.IntN(60) {
 		case 0:
-			person = src.IntN(i + 1)
+			person = src.IntN(next + 1)
 		case 1:
-			person = max(0, i-src.IntN(300))
+			person = max(0, next-src.IntN(300))
+		default:
+			next++
 		}
 		g.latest += int64(src.IntN(3))
 		read := &events.MessageRead{MessageID: g.active[0], ReaderID: g.people[person], ReadAt: events.Unclaimed}
@@ -135,7 +137,7 @@ func Crowd(src Source, readers int) (History, error) {
 			return History{}, err
 		}
 	}
-	if src.IntN(4) == 0 {
+	if src.IntN(2) == 0 {
 		if err := g.append(&events.MessageRecalled{MessageID: g.active[0]}); err != nil {
 			return History{}, err
 		}
