@@ -155,23 +155,38 @@ func Create(ctx context.Context, c Connection, s Spec) (Identity, error) {
 	return awaitLeaders(ctx, cl, c.Topic, made.ID)
 }
 
-// awaitLeaders waits until a broker knows the topic that was just made, with a
-// leader for each partition, so that whoever comes next finds it.
+// awaitLeaders waits until every broker knows the topic that was just made, with
+// a leader for each partition, so that whoever comes next finds it.
 func awaitLeaders(ctx context.Context, cl *kgo.Client, topic string, id [16]byte) (Identity, error) {
 	for failures := 0; ; failures++ {
-		l, err := describe(ctx, cl, topic)
-		switch {
-		case err == nil && l.id != id:
+		is, err := knownToAll(ctx, cl, topic)
+		if err == nil && is.ID != id {
 			return Identity{}, fmt.Errorf("topic %q was created and then recreated by somebody else", topic)
-		case err == nil && !slices.ContainsFunc(l.partitions, func(p leadership) bool { return p.node < 0 }):
-			return l.identity(), nil
-		case err == nil:
-			err = errNoLeader
+		}
+		if err == nil {
+			return is, nil
 		}
 		if !pause(ctx, backoff(failures)) {
 			return Identity{}, fmt.Errorf("topic %q was created, but cannot be used yet: %w", topic, err)
 		}
 	}
+}
+
+func knownToAll(ctx context.Context, cl *kgo.Client, topic string) (Identity, error) {
+	all, err := describe(ctx, cl, topic) // which also finds the brokers
+	for _, b := range cl.DiscoveredBrokers() {
+		if err != nil {
+			break
+		}
+		var one layout
+		if one, err = describe(ctx, b, topic); err == nil && one.identity() != all.identity() {
+			err = errors.New("the brokers do not agree yet on what it is")
+		}
+		if slices.ContainsFunc(one.partitions, func(p leadership) bool { return p.node < 0 }) {
+			err = errNoLeader
+		}
+	}
+	return all.identity(), err
 }
 
 // Check returns what is not safe about the topic. A topic that does not exist

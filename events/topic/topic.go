@@ -77,13 +77,14 @@ func (l layout) identity() Identity {
 	return Identity{ID: l.id, Partitions: int32(len(l.partitions))}
 }
 
-// describe asks one broker, whichever answers, for the topic's layout.
-func describe(ctx context.Context, cl *kgo.Client, topic string) (layout, error) {
+// describe asks a broker, or a client whose brokers any will do, for the topic's
+// layout.
+func describe(ctx context.Context, of kmsg.Requestor, topic string) (layout, error) {
 	req := kmsg.NewPtrMetadataRequest()
 	t := kmsg.NewMetadataRequestTopic()
 	t.Topic = kmsg.StringPtr(topic)
 	req.Topics = []kmsg.MetadataRequestTopic{t}
-	resp, err := req.RequestWith(ctx, cl)
+	resp, err := req.RequestWith(ctx, of)
 	if err != nil {
 		return layout{}, fmt.Errorf("asking Kafka about topic %q: %w", topic, err)
 	}
