@@ -75,6 +75,8 @@ func New(config Config) (*Server, error) {
 		MaxHeaderBytes:    config.MaxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return s.base },
+		// OPTIONS * is no route either.
+		DisableGeneralOptionsHandler: true,
 	}
 	if config.CertFile != "" {
 		if s.certificate, err = openCertificate(config.CertFile, config.KeyFile); err != nil {
