@@ -26,6 +26,9 @@ type Directory struct {
 // the directory.
 var ErrInUse = errors.New("another standalone is running in it; stop that one, or give this one a directory of its own")
 
+// stateDir is the projector's directory within.
+const stateDir = "state"
+
 // keyBytes is the size of a key that is made.
 const keyBytes = 32
 
@@ -68,9 +71,6 @@ func (d *Directory) InternalKey() string { return filepath.Join(d.path, "interna
 
 // Log is the embedded broker's directory.
 func (d *Directory) Log() string { return filepath.Join(d.path, "log") }
-
-// State is the projector's directory.
-func (d *Directory) State() string { return filepath.Join(d.path, "state") }
 
 // Close unlocks the directory.
 func (d *Directory) Close() error { return d.lock.Close() }

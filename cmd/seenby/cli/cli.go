@@ -56,7 +56,13 @@ type commands struct {
 	Version versionFlag `help:"Print the version and exit." env:"-"`
 	Log     logFlags    `embed:"" prefix:"log-" group:"Logs"`
 
-	Token tokenCommand `cmd:"" help:"Print a bearer token."`
+	Standalone standaloneCommand `cmd:"" help:"Run all of it in one process, on an embedded broker."`
+	Ingest     ingestCommand     `cmd:"" help:"Run the process that takes messages and reads; stateless."`
+	Projector  projectorCommand  `cmd:"" help:"Run a node of a copy: apply the log, and keep who has read what."`
+	Query      queryCommand      `cmd:"" help:"Run the process that clients pull from; stateless."`
+	Topic      topicCommand      `cmd:"" help:"Make or judge the topic."`
+	Token      tokenCommand      `cmd:"" help:"Print a bearer token."`
+	Inspect    inspectCommand    `cmd:"" help:"Show what a projector holds."`
 }
 
 const description = "Who has read this message?\n\n" +
@@ -66,7 +72,8 @@ const description = "Who has read this message?\n\n" +
 // its exit code. It writes errors to stderr.
 func Run(ctx context.Context, io IO, args []string) int {
 	exited := false
-	model, err := parser(new(commands), kong.Writers(io.Stdout, io.Stderr), kong.Exit(func(int) { exited = true }))
+	c := new(commands)
+	model, err := parser(c, kong.Writers(io.Stdout, io.Stderr), kong.Exit(func(int) { exited = true }))
 	if err != nil {
 		fmt.Fprintln(io.Stderr, "seenby:", err)
 		return Failed
@@ -80,7 +87,7 @@ func Run(ctx context.Context, io IO, args []string) int {
 		err = usage(err)
 	default:
 		command.BindTo(ctx, (*context.Context)(nil))
-		err = command.Run(io)
+		err = command.Run(io, c.Log)
 	}
 	switch {
 	case err == nil:

@@ -12,25 +12,18 @@ import (
 // tokenCommand prints a token, alone, so that it can be used in a shell:
 // $(seenby token ...).
 type tokenCommand struct {
-	Subject  string        `help:"Whom the token speaks for: a user's ID, or any name for a backend." required:"" placeholder:"ID"`
-	Backend  bool          `help:"The token is the chat backend's."`
-	TTL      time.Duration `help:"How long the token is valid." default:"1h" name:"ttl"`
-	Data     string        `help:"Sign with the key of the standalone in this directory." xor:"key" type:"path" placeholder:"DIR"`
-	KeyFile  string        `help:"Sign with the first key of this file." xor:"key" type:"path" placeholder:"FILE"`
-	Issuer   string        `help:"The token's iss." placeholder:"NAME"`
-	Audience string        `help:"The token's aud." placeholder:"NAME"`
+	Subject     string        `help:"Whom the token speaks for: a user's ID, or any name for a backend." required:"" placeholder:"ID"`
+	Backend     bool          `help:"The token is the chat backend's."`
+	TTL         time.Duration `help:"How long the token is valid." default:"1h" name:"ttl"`
+	Data        string        `help:"Sign with the key of the standalone in this directory." xor:"key" type:"path" placeholder:"DIR"`
+	AuthKeyFile string        `help:"Sign with the first key of this file." xor:"key" type:"path" placeholder:"FILE"`
+	Issuer      string        `help:"The token's iss." placeholder:"NAME"`
+	Audience    string        `help:"The token's aud." placeholder:"NAME"`
 }
 
 // Run mints and prints the token.
 func (c *tokenCommand) Run(io IO) error {
-	file := c.KeyFile
-	switch {
-	case c.Data != "":
-		file = standalone.AuthKey(c.Data)
-	case file == "":
-		return usage(errors.New("--data or --key-file: name the directory of a standalone, or a file of keys"))
-	}
-	keys, err := auth.OpenKeys(file)
+	keys, err := c.keys()
 	if err != nil {
 		return err
 	}
@@ -44,4 +37,18 @@ func (c *tokenCommand) Run(io IO) error {
 	}
 	_, err = fmt.Fprintln(io.Stdout, token)
 	return err
+}
+
+func (c *tokenCommand) keys() (*auth.Keys, error) {
+	switch {
+	case c.AuthKeyFile != "":
+		return openKeys("--auth-key-file", c.AuthKeyFile)
+	case c.Data == "":
+		return nil, usage(errors.New("--data or --auth-key-file: name the directory of a standalone, or a file of keys"))
+	}
+	keys, err := auth.OpenKeys(standalone.AuthKey(c.Data))
+	if err != nil {
+		return nil, fmt.Errorf("%w; has a standalone run in %s?", err, c.Data)
+	}
+	return keys, nil
 }

@@ -71,7 +71,7 @@ func Start(cfg Config) (*Broker, error) {
 }
 
 // Addresses are the brokers to give to a client that has [Broker.Options].
-func (b *Broker) Addresses() []string { return []string{address} }
+func (b *Broker) Addresses() []string { return []string{Address} }
 
 // Options make a kgo client reach this broker.
 func (b *Broker) Options() []kgo.Opt { return []kgo.Opt{kgo.Dialer(b.network.dial)} }

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// address is what the broker gives itself out as. Nothing resolves it.
-const address = "embedded:9092"
+// Address is what the broker gives itself out as. Nothing resolves it.
+const Address = "embedded:9092"
 
 // network connects the broker and its clients through memory. It is the broker's
 // listener.
@@ -100,4 +100,4 @@ func (c *conn) Close() error {
 type addr struct{}
 
 func (addr) Network() string { return "memory" }
-func (addr) String() string  { return address }
+func (addr) String() string  { return Address }

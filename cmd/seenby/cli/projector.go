@@ -1,0 +1,89 @@
+package cli
+
+import (
+	"context"
+	"time"
+
+	"github.com/seenby/seenby/projections"
+	"github.com/seenby/seenby/services/projector"
+	"github.com/seenby/seenby/services/server"
+)
+
+// projectorCommand runs one node of a copy.
+type projectorCommand struct {
+	Listen             string `help:"The internal address, for query." default:"127.0.0.1:8081" placeholder:"HOST:PORT"`
+	Data               string `help:"The directory of the state; one process's at a time." required:"" type:"path" placeholder:"DIR"`
+	InternalSecretFile string `help:"The secret that query and projectors share: base64url, 32 bytes or more; one a line; the first signs, all verify. It is read again when it changes." required:"" type:"path" placeholder:"FILE"`
+
+	Copy       string `help:"The copy's name. Its positions are committed to a consumer group of that name, for lag tools." default:"seenby-a"`
+	Nodes      int    `help:"How many nodes the copy has. It never changes: make another copy instead." default:"1"`
+	Node       int    `help:"Which of them this is, from 0: it owns the partitions p with p mod nodes = node." default:"0"`
+	SkipRecord []skip `help:"The last resort: a record to pass over, the same on all nodes of all copies." placeholder:"PARTITION@OFFSET"`
+
+	agreedFlags `embed:""`
+	stateFlags  `embed:"" group:"State"`
+	pullFlags   `embed:"" group:"Pulls"`
+	kafkaFlags  `embed:"" group:"Kafka"`
+	serverFlags `embed:"" group:"HTTP"`
+}
+
+// stateFlags bound what a projector keeps.
+type stateFlags struct {
+	WaitingLimit  int           `help:"How many receipts and recalls may wait for their message in one partition; the same on all nodes of all copies." default:"100000"`
+	Memory        size          `help:"Memory for messages." default:"128MiB"`
+	StoreCache    size          `help:"Memory for the store's caches." default:"32MiB"`
+	StoreMemtable size          `help:"Size of one of the store's memtables, of which it has a few." default:"48MiB"`
+	FlushBytes    size          `help:"How much of a partition may be unsaved." default:"1MiB"`
+	FlushEvery    time.Duration `help:"How long what was applied may be unsaved. It is read again from the log after a crash." default:"3s"`
+}
+
+// pullFlags are what clients notice.
+type pullFlags struct {
+	VisibleTo    string        `help:"Who beside the backend may see the receipts of a message: sender, or participants (its recipients too, less the opted out)." default:"sender" enum:"sender,participants"`
+	MaxWait      time.Duration `help:"How long a pull waits for the position that it presents." default:"2s"`
+	PollInterval time.Duration `help:"How often clients are told to pull." default:"2s"`
+	PollWindow   time.Duration `help:"For how long they are told to." default:"20s"`
+}
+
+func (f stateFlags) into(c *projector.Config) {
+	c.WaitingLimit, c.MemoryBytes, c.CacheBytes, c.MemtableBytes = f.WaitingLimit, int64(f.Memory), int64(f.StoreCache), int64(f.StoreMemtable)
+	c.FlushBytes, c.FlushEvery = int(f.FlushBytes), f.FlushEvery
+}
+
+func (f pullFlags) into(c *projector.Config) {
+	c.VisibleTo = projector.VisibleTo(f.VisibleTo)
+	c.MaxWait, c.PollInterval, c.PollWindow = f.MaxWait, f.PollInterval, f.PollWindow
+}
+
+// Run serves until ctx ends.
+func (c *projectorCommand) Run(ctx context.Context, io IO, log logFlags) error {
+	p := newProcess("projector", io, log)
+	connection, err := c.connection()
+	if err != nil {
+		return err
+	}
+	secret, err := p.keys("internal", "--internal-secret-file", c.InternalSecretFile)
+	if err != nil {
+		return err
+	}
+	config := projector.Config{
+		Connection: connection, Generation: c.Generation, Retention: c.Retention,
+		Copy: c.Copy, Nodes: c.Nodes, Node: c.Node, DataDir: c.Data,
+		Secret: secret, Logger: p.log, Registerer: p.metrics, Now: io.Now,
+	}
+	for _, s := range c.SkipRecord {
+		config.Skips = append(config.Skips, projections.Skip(s))
+	}
+	c.stateFlags.into(&config)
+	c.pullFlags.into(&config)
+	if err := config.Validate(); err != nil {
+		return usage(err)
+	}
+	service, err := projector.New(config)
+	if err != nil {
+		return err
+	}
+	http := server.Config{Listen: c.Listen, Routes: service.Routes(), Ready: service.Ready}
+	c.serverFlags.into(&http)
+	return p.serve(ctx, http, service.Run)
+}
