@@ -20,14 +20,26 @@ func TestReference(t *testing.T) {
 		t.Error(err)
 	}
 	page := filepath.Join(dir, "cli.md")
+	for file, wants := range map[string][]string{
+		page: {
+			"## seenby token", "| `--ttl` | `SEENBY_TTL` | `1h` |", "| `--subject` | `SEENBY_SUBJECT` | required |", "| `--log-level` |",
+			"## seenby topic create", "## seenby inspect undecodable",
+		},
+		filepath.Join(dir, "metrics.md"): {"| `seenby_http_requests_total` | `", "| `seenby_keys` | `file` |"},
+	} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range wants {
+			if !strings.Contains(string(text), want) {
+				t.Errorf("%s lacks %q", file, want)
+			}
+		}
+	}
 	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
-	}
-	for _, want := range []string{"## seenby token", "| `--ttl` | `SEENBY_TTL` | `1h` |", "| `--subject` | `SEENBY_SUBJECT` | required |", "| `--log-level` |"} {
-		if !strings.Contains(string(text), want) {
-			t.Errorf("%s lacks %q", page, want)
-		}
 	}
 	if err := os.WriteFile(page, append(text, '.'), 0o600); err != nil {
 		t.Fatal(err)

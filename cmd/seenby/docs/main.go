@@ -31,6 +31,7 @@ var pages = []struct {
 	text func() ([]byte, error)
 }{
 	{"cli.md", commandLine},
+	{"metrics.md", metricsPage},
 }
 
 func run(dir string, keep func(file string, text []byte) error) error {
