@@ -110,7 +110,7 @@ func Generate(src Source, spec Spec) (History, error) {
 }
 
 // Crowd draws the history of one count-only message that so many people read,
-// some of them twice, the sender too; now and then it is recalled in the end.
+// some of them twice, the sender too; the last record recalls it.
 func Crowd(src Source, readers int) (History, error) {
 	g := newGenerator(src, Spec{Partitions: 1, Active: 1, People: readers + 1, Retention: 72 * time.Hour, Waiting: readers})
 	sent := &events.MessageSent{MessageID: g.active[0], ConversationID: []byte("c"), SenderID: g.people[0],
@@ -137,10 +137,8 @@ func Crowd(src Source, readers int) (History, error) {
 			return History{}, err
 		}
 	}
-	if src.IntN(2) == 0 {
-		if err := g.append(&events.MessageRecalled{MessageID: g.active[0]}); err != nil {
-			return History{}, err
-		}
+	if err := g.append(&events.MessageRecalled{MessageID: g.active[0]}); err != nil {
+		return History{}, err
 	}
 	return g.h, nil
 }
