@@ -10,12 +10,12 @@ import (
 // asks for Done: most handlers answer from memory and never wait, and a timer
 // with its context would cost them more than all their other allocations.
 type deadline struct {
-	parent context.Context //nolint:containedctx // It is a context.
+	parent context.Context
 	at     time.Time
 
 	mu sync.Mutex
 	// inner is the context with the timer, once there is one.
-	inner    context.Context //nolint:containedctx // See above.
+	inner    context.Context
 	cancel   context.CancelFunc
 	released bool
 }
