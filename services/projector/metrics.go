@@ -85,10 +85,10 @@ func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
 
 func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	n := c.service.node.Load()
-	if n == nil || !n.pulls.enter() {
+	if n == nil || n.readers.enter() != nil {
 		return
 	}
-	defer n.pulls.leave()
+	defer n.readers.leave()
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}

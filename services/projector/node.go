@@ -33,7 +33,7 @@ type node struct {
 	// owned are ascending: at index i is partition Node + i*Nodes.
 	owned     []*owned
 	publisher publisher
-	pulls     gate
+	readers   gate
 }
 
 // openNode restores the node's partitions, and finds where in the log each goes
@@ -138,7 +138,7 @@ func (n *node) run(ctx context.Context) error {
 	err := n.poll(ctx)
 	cancel()
 	wg.Wait()
-	n.pulls.close()
+	n.readers.close()
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
@@ -198,48 +198,5 @@ func every(ctx context.Context, interval time.Duration, f func()) {
 		case <-tick.C:
 			f()
 		}
-	}
-}
-
-// gate lets pulls in until it is closed, and so many at a time.
-type gate struct {
-	mu     sync.Mutex
-	closed bool
-	in     int
-	empty  chan struct{} // closed when the last has left a closed gate
-}
-
-// enter reports whether the caller may pull; it must call leave then.
-func (g *gate) enter() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.closed {
-		return false
-	}
-	g.in++
-	return true
-}
-
-func (g *gate) leave() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.in--; g.in == 0 && g.empty != nil {
-		close(g.empty)
-		g.empty = nil
-	}
-}
-
-// close lets nobody in any more, and returns when all have left.
-func (g *gate) close() {
-	g.mu.Lock()
-	g.closed = true
-	var empty chan struct{}
-	if g.in > 0 {
-		g.empty = make(chan struct{})
-		empty = g.empty
-	}
-	g.mu.Unlock()
-	if empty != nil {
-		<-empty
 	}
 }

@@ -74,10 +74,10 @@ func (a *answers) receipts(ctx context.Context, src source, pull *contract.Pull,
 	if problem != nil {
 		return contract.Answer{}, "", problem
 	}
-	// Of what is told about freshness, only what was known before the view was
-	// taken is true of it.
-	caughtUp := src.CaughtUp()
-	if problem := a.fresh(ctx, src, caughtUp, need); problem != nil {
+	// What is told about freshness was known before the view is taken, so that it
+	// is true of it.
+	caughtUp, problem := a.fresh(ctx, src, need)
+	if problem != nil {
 		return contract.Answer{}, "", problem
 	}
 	view, err := src.View([]byte(pull.MessageID))
@@ -130,30 +130,31 @@ func (a *answers) presented(partition int32, pull *contract.Pull) (need int64, p
 	return need, nil
 }
 
-// fresh returns when the partition answers pulls and has got to need, or says
-// why it does not.
-func (a *answers) fresh(ctx context.Context, src source, caughtUp time.Time, need int64) *contract.Problem {
-	if err := src.Stopped(); err != nil {
-		return unavailable()
+// fresh returns, once the partition answers pulls and has got to need, as of when
+// it had applied everything; or it says why it does not.
+func (a *answers) fresh(ctx context.Context, src source, need int64) (time.Time, *contract.Problem) {
+	if src.Stopped() != nil {
+		return time.Time{}, unavailable()
 	}
+	caughtUp := src.CaughtUp()
 	if caughtUp.IsZero() {
-		return contract.NewProblem(contract.Starting, "the message's owner has not caught up with the log yet").After(time.Second)
+		return caughtUp, contract.NewProblem(contract.Starting, "the message's owner has not caught up with the log yet").After(time.Second)
 	}
 	if src.Position() >= need {
-		return nil
+		return caughtUp, nil
 	}
-	waitCtx, cancel := context.WithTimeout(ctx, a.wait)
+	waiting, cancel := context.WithTimeout(ctx, a.wait)
 	defer cancel()
-	err := src.Wait(waitCtx, need)
+	err := src.Wait(waiting, need)
 	switch {
 	case err == nil:
-		return nil
+		return src.CaughtUp(), nil
 	case src.Stopped() != nil:
-		return unavailable()
-	case ctx.Err() != nil && !errors.Is(ctx.Err(), context.Canceled):
-		return contract.NewProblem(contract.Timeout, "the presented position was waited for until the request's time was over").After(time.Second)
+		return caughtUp, unavailable()
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return caughtUp, contract.NewProblem(contract.Timeout, "the presented position was waited for until the request's time was over").After(time.Second)
 	}
-	return contract.NewProblem(contract.NotFresh, "what was presented is not applied yet").After(time.Second)
+	return caughtUp, contract.NewProblem(contract.NotFresh, "what was presented is not applied yet").After(time.Second)
 }
 
 func unavailable() *contract.Problem {

@@ -124,10 +124,10 @@ func (s *Service) pullCounted(ctx context.Context, pull *contract.Pull, caller c
 	if n == nil {
 		return contract.Answer{}, "", contract.NewProblem(contract.Starting, "the message's owner is not ready yet").After(time.Second)
 	}
-	if !n.pulls.enter() {
-		return contract.Answer{}, "", unavailable()
+	if problem := n.readers.enter(); problem != nil {
+		return contract.Answer{}, "", problem
 	}
-	defer n.pulls.leave()
+	defer n.readers.leave()
 	o := n.owner(pull.MessageID)
 	if o == nil {
 		return contract.Answer{}, "", unavailable().Because(errNotOwner)
@@ -165,10 +165,10 @@ func (s *Service) Undecodable(partition int32) (protocol.Undecodable, error) {
 	if n == nil {
 		return protocol.Undecodable{}, fmt.Errorf("the node is not ready: %s", *s.awaited.Load())
 	}
-	if !n.pulls.enter() {
-		return protocol.Undecodable{}, errors.New("the node is shutting down")
+	if problem := n.readers.enter(); problem != nil {
+		return protocol.Undecodable{}, problem
 	}
-	defer n.pulls.leave()
+	defer n.readers.leave()
 	o := n.byNumber(partition)
 	if o == nil {
 		return protocol.Undecodable{}, fmt.Errorf("partition %d is not one of this node's: it is node %d of %d, of a topic with %d partitions",
