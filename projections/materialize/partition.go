@@ -262,8 +262,13 @@ func (p *Partition) applyOne(rec events.Record) error {
 
 // full says that the partition must be flushed before the next record.
 func (p *Partition) full() bool {
-	return checkpointSize+RecordSize+p.hot.cost+p.pendingCost >= p.flushAt ||
+	return p.dirtyBytes() >= p.flushAt ||
 		p.memory.over() && p.hot.pinned > p.memory.share()/2
+}
+
+// dirtyBytes bounds what a flush would cost.
+func (p *Partition) dirtyBytes() int {
+	return checkpointSize + RecordSize + p.hot.cost + p.pendingCost
 }
 
 func (p *Partition) keep(rec events.Record, outcome projections.Outcome, reason error) {

@@ -37,7 +37,7 @@ func (p *Partition) Stats() Stats {
 		s.WaitingEvicted = p.fold.Checkpoint().Evicted
 		s.Waiting = p.fold.Waiting().Len()
 		if p.fold.Checkpoint() != p.flushed {
-			s.DirtyBytes = checkpointSize + p.hot.cost + p.pendingCost
+			s.DirtyBytes = p.dirtyBytes()
 		}
 	}
 	return s

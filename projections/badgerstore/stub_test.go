@@ -1,0 +1,5 @@
+package badgerstore
+
+const workloadDir = "X"
+
+func runWorkload(string) int { return 0 }
