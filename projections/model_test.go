@@ -57,7 +57,7 @@ func (p *partition) apply(records []events.Record) (outcomes []projections.Outco
 			return outcomes, err
 		}
 		if skipped := outcome == projections.Undecodable || outcome == projections.Misplaced; skipped != (reason != nil) {
-			return outcomes, fmt.Errorf("offset %d is %v, with the reason %v", rec.Offset, outcome, reason)
+			return outcomes, fmt.Errorf("offset %d is %v, and its reason %q", rec.Offset, outcome, fmt.Sprint(reason))
 		}
 		if (p.created > created) != (outcome == projections.Created) {
 			return outcomes, fmt.Errorf("offset %d is %v, but Create was called %d times", rec.Offset, outcome, p.created-created)

@@ -58,9 +58,9 @@ type Spec struct {
 type Faith int
 
 const (
-	// UsedAgain: an ID may come again at any time.
+	// UsedAgain lets an ID come again at any time.
 	UsedAgain Faith = iota
-	// UsedOnce: the MessageSents of an ID claim a sent_at that is at most 24
+	// UsedOnce has the MessageSents of an ID claim a sent_at that is at most 24
 	// hours later than that of any before. It is what folding from a later
 	// start relies on.
 	UsedOnce
