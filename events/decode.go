@@ -156,6 +156,9 @@ func eachField(b []byte, f func(field) error) error {
 		if n < 0 {
 			return protowire.ParseError(n)
 		}
+		if number > protowire.MaxValidNumber { // which ConsumeTag lets pass
+			return errFieldNumber
+		}
 		b = b[n:]
 		fd := field{number: number, wire: wire}
 		switch wire {
@@ -176,6 +179,8 @@ func eachField(b []byte, f func(field) error) error {
 	}
 	return nil
 }
+
+var errFieldNumber = errors.New("an invalid field number")
 
 var errWireType = errors.New("a field of the wrong wire type")
 

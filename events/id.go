@@ -10,7 +10,7 @@ const MaxIDLen = 128
 
 // ErrBadID says that something that should be an ID is not one. It is what
 // [CheckID] returns.
-var ErrBadID = errors.New("an ID is 1-128 bytes of UTF-8 without control characters, and neither . nor ..")
+var ErrBadID = errors.New("an ID is 1-128 bytes of UTF-8 without control characters, and not just one dot or two")
 
 // CheckID returns [ErrBadID] unless id is an ID: 1-128 bytes of valid UTF-8
 // without characters of category Cc, and neither "." nor "..", which paths

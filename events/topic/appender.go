@@ -19,7 +19,7 @@ var (
 	// ErrUnavailable is wrapped by what Append returns when Kafka did not
 	// acknowledge all entries in time, or refused some. They may be in the log all
 	// the same; appending them again does no harm, as events are facts.
-	ErrUnavailable = errors.New("Kafka did not take it")
+	ErrUnavailable = errors.New("not taken by Kafka")
 	// ErrTopicChanged is wrapped by what Append and Ready return once the topic is
 	// not the one that the Appender was made for. It stays so.
 	ErrTopicChanged = errors.New("the topic is not the same any more")

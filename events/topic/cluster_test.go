@@ -19,6 +19,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// patience is how long a test waits for what has to happen.
+const patience = 30 * time.Second
+
 // cluster is what a test of the suite runs on.
 type cluster struct {
 	brokers []string
@@ -228,7 +231,7 @@ func (f *follower) tail(partition int32) *tail {
 // until polls until done.
 func (f *follower) until(what string, done func() bool) {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for !done() {
 		batches, err := f.r.Poll(ctx)
@@ -290,7 +293,7 @@ func (f *follower) untilEnded(partition int32) *Discontinued {
 // eventually polls a condition.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for !done() {
 		if !pause(ctx, 5*time.Millisecond) {

@@ -24,7 +24,7 @@ import (
 // What [Connection.Validate] returns wraps one of these.
 var (
 	ErrBrokers       = errors.New("brokers: one or more of host:port are needed")
-	ErrTopicName     = errors.New("topic: a name of 1-249 of A-Z a-z 0-9 . _ -, neither . nor ..")
+	ErrTopicName     = errors.New("topic: a name of 1-249 of A-Z a-z 0-9 . _ -, and not just one dot or two")
 	ErrCAFile        = errors.New("CA file: a readable file of PEM certificates, and only with TLS")
 	ErrSASLMechanism = errors.New("SASL mechanism: none, SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN")
 	ErrSASLUser      = errors.New("SASL user: needed with a SASL mechanism, and only then")

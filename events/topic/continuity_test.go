@@ -104,6 +104,38 @@ func TestLossAtLeaderChange(t *testing.T) {
 	f.untilPosition(1, 2) // the others go on
 }
 
+// The leader that fails its check is deposed before anything is concluded from
+// that: its successor is asked instead.
+func TestVerdictOfADeposedLeader(t *testing.T) {
+	c := fakeCluster(t)
+	conn := c.topic(t, 1)
+	write(t, conn, 0, "a", "b", "c")
+	f := follow(t, newReader(t, ReaderConfig{Connection: conn, Start: fromStart(0)}))
+	f.untilPosition(0, 3)
+	var asked atomic.Int32
+	c.fake.ControlKey(kmsg.OffsetForLeaderEpoch.Int16(), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		c.fake.KeepControl()
+		req := kreq.(*kmsg.OffsetForLeaderEpochRequest)
+		if req.Topics[0].Partitions[0].CurrentLeaderEpoch != 1 {
+			return nil, nil, false
+		}
+		asked.Add(1)
+		c.fake.SleepControl(func() { c.move(t, conn, 0) })
+		resp := req.ResponseKind().(*kmsg.OffsetForLeaderEpochResponse)
+		rt := kmsg.NewOffsetForLeaderEpochResponseTopic()
+		rt.Topic = conn.Topic
+		rp := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
+		rp.LeaderEpoch, rp.EndOffset = 0, 1
+		rt.Partitions = append(rt.Partitions, rp)
+		resp.Topics = append(resp.Topics, rt)
+		return resp, nil, true
+	})
+	c.move(t, conn, 0)
+	eventually(t, "the first leader is asked", func() bool { return asked.Load() > 0 })
+	write(t, conn, 0, "d")
+	f.untilPosition(0, 4)
+}
+
 // However a leader change, a fetch and the check interleave, no record of a
 // leader that fails its check is ever handed out.
 func TestNoRecordBeforeItsCheck(t *testing.T) {
@@ -115,14 +147,21 @@ func TestNoRecordBeforeItsCheck(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		a := newAppender(t, AppenderConfig{Connection: conn})
-		for range bad + 2 {
+		for i := range bad + 2 {
 			for range 20 {
 				if _, err := a.Append(testContext(t), []Entry{{Key: []byte("k"), Value: []byte("v")}}); err != nil {
 					t.Error(err)
 					return
 				}
 			}
-			c.move(t, conn, 0)
+			if i%2 == 0 {
+				c.move(t, conn, 0)
+			} else {
+				// The same broker leads again: only the epoch tells.
+				if err := c.fake.MoveTopicPartition(conn.Topic, 0, c.fake.LeaderFor(conn.Topic, 0)); err != nil {
+					t.Error(err)
+				}
+			}
 		}
 	})
 	d := f.untilEnded(0)
