@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -33,14 +35,16 @@ const testPartitions = 4
 // deployment is a log on an embedded broker, and what reads it.
 type deployment struct {
 	t        *testing.T
-	cluster  *kfake.Cluster
+	cluster  *kfake.Cluster // nil on real Kafka
 	conn     topic.Connection
+	replicas int16
 	appender *topic.Appender
 	keys     *auth.Keys
 	dir      string
 	client   *http.Client
 }
 
+// deploy is on the embedded broker.
 func deploy(t *testing.T) *deployment {
 	t.Helper()
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
@@ -48,10 +52,29 @@ func deploy(t *testing.T) *deployment {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	d := &deployment{t: t, cluster: cluster, keys: testKeys(t), dir: t.TempDir(), conn: topic.Connection{Brokers: cluster.ListenAddrs(), Topic: "events"}}
+	return deployOn(t, topic.Connection{Brokers: cluster.ListenAddrs(), Topic: "events"}, 1, cluster)
+}
+
+// deployOnKafka is on the real Kafka that SEENBY_TEST_BROKERS names.
+func deployOnKafka(t *testing.T) *deployment {
+	t.Helper()
+	brokers := os.Getenv("SEENBY_TEST_BROKERS")
+	if brokers == "" {
+		t.Skip("requires kafka: set SEENBY_TEST_BROKERS=host:port,... to brokers of a cluster")
+	}
+	conn := topic.Connection{Brokers: strings.Split(brokers, ","), Topic: fmt.Sprintf("seenby-projector-test-%x", rand.Uint64())}
+	d := deployOn(t, conn, 3, nil)
+	t.Cleanup(func() { _, _ = d.admin().DeleteTopics(context.Background(), conn.Topic) })
+	return d
+}
+
+func deployOn(t *testing.T, conn topic.Connection, replicas int16, cluster *kfake.Cluster) *deployment {
+	t.Helper()
+	d := &deployment{t: t, cluster: cluster, conn: conn, replicas: replicas, keys: testKeys(t), dir: t.TempDir()}
 	d.client = &http.Client{Transport: &http.Transport{}}
 	t.Cleanup(d.client.CloseIdleConnections)
 	d.createTopic()
+	var err error
 	d.appender, err = topic.NewAppender(t.Context(), topic.AppenderConfig{Connection: d.conn, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +85,8 @@ func deploy(t *testing.T) *deployment {
 
 func (d *deployment) createTopic() {
 	d.t.Helper()
-	if _, err := topic.Create(d.t.Context(), d.conn, topic.Spec{Partitions: testPartitions, Replicas: 1, MinInSync: 1, Retention: testRetention}); err != nil {
+	spec := topic.Spec{Partitions: testPartitions, Replicas: d.replicas, MinInSync: 1, Retention: testRetention}
+	if _, err := topic.Create(d.t.Context(), d.conn, spec); err != nil {
 		d.t.Fatal(err)
 	}
 }

@@ -28,7 +28,11 @@ import (
 // TestFromLogToClient: two nodes and query, over HTTP; restarted; and made again
 // from the log alone.
 func TestFromLogToClient(t *testing.T) {
-	d := deploy(t)
+	t.Run("kfake", func(t *testing.T) { fromLogToClient(t, deploy(t)) })
+	t.Run("kafka", func(t *testing.T) { fromLogToClient(t, deployOnKafka(t)) })
+}
+
+func fromLogToClient(t *testing.T, d *deployment) {
 	config := func(node int) Config {
 		c := d.config()
 		c.Nodes, c.Node, c.DataDir = 2, node, filepath.Join(d.dir, fmt.Sprint("state-", node))
