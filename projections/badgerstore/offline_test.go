@@ -22,12 +22,12 @@ func TestReadUndecodable(t *testing.T) {
 		}
 	}
 	s := mustOpen(t, testOptions(dir))
-	batch := func(position int64, records ...materialize.Undecodable) *materialize.Batch {
-		return &materialize.Batch{Checkpoint: projections.Checkpoint{Position: position}, Undecodable: records}
+	batch := func(position, total int64, records ...materialize.Undecodable) *materialize.Batch {
+		return &materialize.Batch{Checkpoint: projections.Checkpoint{Position: position}, Undecodable: records, UndecodableTotal: total}
 	}
-	mustCommit(t, s, 1, batch(10, record(3), record(4)))
-	mustCommit(t, s, 1, batch(11, record(10)))
-	mustCommit(t, s, 3, batch(5))
+	mustCommit(t, s, 1, batch(10, 2, record(3), record(4)))
+	mustCommit(t, s, 1, batch(11, 3, record(10)))
+	mustCommit(t, s, 3, batch(5, 0))
 	if _, err := ReadUndecodable(dir, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), dir) {
 		t.Errorf("read while it is open: %v", err)
 	}

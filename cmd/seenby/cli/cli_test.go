@@ -119,6 +119,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"standalone"}, "--data"},
 
 		{[]string{"inspect", "undecodable", "--projector", "http://127.0.0.1:1"}, "--internal-secret-file"},
+		{[]string{"inspect", "undecodable"}, "--projector or --data"},
 		{[]string{"inspect", "undecodable", "--projector", "::", "--internal-secret-file", key}, "--projector"},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

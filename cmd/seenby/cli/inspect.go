@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/seenby/seenby/projections/badgerstore"
 	"github.com/seenby/seenby/services/auth"
 	"github.com/seenby/seenby/services/contract"
 	"github.com/seenby/seenby/services/projector/protocol"
@@ -26,37 +29,70 @@ type inspectCommand struct {
 	Undecodable undecodableCommand `cmd:"" help:"Show the records that were skipped because they are no events, or lie in the wrong partition."`
 }
 
-// undecodableCommand asks a running projector.
+// undecodableCommand asks a running projector, or looks into the store of one that
+// does not run.
 type undecodableCommand struct {
-	Projector          string        `help:"The internal address of the projector that owns the partition." required:"" placeholder:"URL"`
-	InternalSecretFile string        `help:"The secret that query and projectors share." required:"" type:"path" placeholder:"FILE"`
-	InternalCAFile     string        `help:"Certificates (PEM) that sign the projector's; without, the system's." type:"path" placeholder:"FILE" name:"internal-ca-file"`
+	Projector          string        `help:"The internal address of the projector that owns the partition." xor:"from" placeholder:"URL"`
+	InternalSecretFile string        `help:"With --projector: the secret that query and projectors share." type:"path" placeholder:"FILE"`
+	InternalCAFile     string        `help:"With --projector: certificates (PEM) that sign the projector's; without, the system's." type:"path" placeholder:"FILE" name:"internal-ca-file"`
+	Data               string        `help:"The data directory of a projector that does not run (of a standalone: DIR/state)." xor:"from" type:"path" placeholder:"DIR"`
 	Partition          *int32        `help:"Of this partition alone; without, of all that the projector owns." placeholder:"N"`
 	JSON               bool          `help:"Print JSON, keys and values in base64, one partition a line." name:"json"`
 	Timeout            time.Duration `help:"How long the projector may take." default:"10s"`
 }
 
 // Run prints the records.
-func (c *undecodableCommand) Run(ctx context.Context, io IO) error {
-	keys, err := openKeys("--internal-secret-file", c.InternalSecretFile)
+func (c *undecodableCommand) Run(ctx context.Context, io IO, log logFlags) error {
+	var found []protocol.Undecodable
+	var err error
+	switch {
+	case c.Projector != "":
+		found, err = c.ask(ctx, io)
+	case c.Data != "":
+		found, err = c.look(log.logger(io))
+	default:
+		err = usage(errors.New("--projector or --data: name a running projector, or the directory of one that does not run"))
+	}
 	if err != nil {
 		return err
+	}
+	if c.Partition != nil {
+		found = slices.DeleteFunc(found, func(u protocol.Undecodable) bool { return u.Partition != *c.Partition })
+		if len(found) == 0 {
+			return fmt.Errorf("partition %d is not this projector's, or nothing of it was applied yet", *c.Partition)
+		}
+	}
+	if c.JSON {
+		return printUndecodableJSON(io.Stdout, found)
+	}
+	return printUndecodable(io.Stdout, found)
+}
+
+// ask asks the running projector for all that it owns.
+func (c *undecodableCommand) ask(ctx context.Context, io IO) ([]protocol.Undecodable, error) {
+	if c.InternalSecretFile == "" {
+		return nil, usage(errors.New("--internal-secret-file must name the secret that query and projectors share"))
+	}
+	keys, err := openKeys("--internal-secret-file", c.InternalSecretFile)
+	if err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	client, err := c.client(auth.Internal{Keys: keys, Now: io.Now})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var status protocol.Status
 	if err := client.get(ctx, protocol.StatusPath, &status); err != nil {
-		return err
+		return nil, err
 	}
 	if status.Detail != "" {
-		return fmt.Errorf("the projector is not there yet: %s", status.Detail)
+		return nil, fmt.Errorf("the projector is not there yet: %s", status.Detail)
 	}
 	client.peer = auth.Peer{
-		Topic: status.Topic, TopicID: status.TopicID, Generation: status.Generation, Partitions: status.Partitions, Nodes: status.Nodes,
+		Protocol: status.Protocol, Topic: status.Topic, TopicID: status.TopicID,
+		Generation: status.Generation, Partitions: status.Partitions, Nodes: status.Nodes,
 	}
 	var found []protocol.Undecodable
 	for _, owned := range status.Owned {
@@ -65,18 +101,31 @@ func (c *undecodableCommand) Run(ctx context.Context, io IO) error {
 		}
 		var u protocol.Undecodable
 		if err := client.get(ctx, fmt.Sprintf("%s?partition=%d", protocol.UndecodablePath, owned.Partition), &u); err != nil {
-			return err
+			return nil, err
 		}
 		found = append(found, u)
 	}
-	if c.Partition != nil && len(found) == 0 {
-		return fmt.Errorf("partition %d is not this projector's: it is node %d of %d, and owns those with p mod %d = %d",
-			*c.Partition, status.Node, status.Nodes, status.Nodes, status.Node)
+	return found, nil
+}
+
+// look reads the store of a projector that does not run.
+func (c *undecodableCommand) look(log *slog.Logger) ([]protocol.Undecodable, error) {
+	kept, err := badgerstore.ReadUndecodable(c.Data, log)
+	if err != nil {
+		return nil, err
 	}
-	if c.JSON {
-		return printUndecodableJSON(io.Stdout, found)
+	var found []protocol.Undecodable
+	for _, k := range kept {
+		u := protocol.Undecodable{Partition: k.Partition, Total: k.Total}
+		for _, r := range k.Records {
+			u.Records = append(u.Records, protocol.UndecodableRecord{
+				Offset: r.Offset, Timestamp: r.Timestamp, Outcome: r.Outcome.String(), Reason: r.Reason,
+				Key: r.Key, Value: r.Value, KeySize: r.KeySize, ValueSize: r.ValueSize,
+			})
+		}
+		found = append(found, u)
 	}
-	return printUndecodable(io.Stdout, found)
+	return found, nil
 }
 
 func (c *undecodableCommand) client(internal auth.Internal) (*projectorClient, error) {
@@ -99,7 +148,8 @@ func (c *undecodableCommand) client(internal auth.Internal) (*projectorClient, e
 
 func printUndecodableJSON(w io.Writer, found []protocol.Undecodable) error {
 	for _, u := range found {
-		if err := json.MarshalWrite(w, u); err != nil {
+		// A null key is told from an empty one.
+		if err := json.MarshalWrite(w, u, json.FormatNilSliceAsNull(true)); err != nil {
 			return err
 		}
 		if _, err := fmt.Fprintln(w); err != nil {
@@ -126,7 +176,7 @@ func printUndecodable(w io.Writer, found []protocol.Undecodable) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "%d records were skipped; the latest %d are kept.\n", total, kept)
+	_, err := fmt.Fprintf(w, "skipped in all: %d; kept and shown: %d\n", total, kept)
 	return err
 }
 
@@ -135,6 +185,9 @@ const shownBytes = 48
 
 // quoted shows the beginning of bytes, of which there were size in all.
 func quoted(b []byte, size int) string {
+	if b == nil {
+		return "null"
+	}
 	cut := ""
 	if len(b) > shownBytes {
 		b = b[:shownBytes]
