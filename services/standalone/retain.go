@@ -28,11 +28,7 @@ func (s *Standalone) retain(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		deleted, err := s.broker.Retain(ctx, broker.Retention{
-			Topic:   topicName,
-			Before:  s.config.Now().Add(-s.config.Retention - topic.RetentionMargin - retainSlack),
-			Applied: s.saved(),
-		})
+		deleted, err := s.cut(ctx)
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
@@ -41,6 +37,16 @@ func (s *Standalone) retain(ctx context.Context) error {
 			s.config.Logger.Info("the embedded log was cut", slog.Int64("deleted", deleted))
 		}
 	}
+}
+
+// cut deletes what the embedded log need not keep now, and returns how many
+// records those were.
+func (s *Standalone) cut(ctx context.Context) (deleted int64, err error) {
+	return s.broker.Retain(ctx, broker.Retention{
+		Topic:   topicName,
+		Before:  s.config.Now().Add(-s.config.Retention - topic.RetentionMargin - retainSlack),
+		Applied: s.saved(),
+	})
 }
 
 // saved returns, per partition, the position that is on disk.
