@@ -191,6 +191,8 @@ func (n *runningNode) saysUnready(parts ...string) string {
 	return err.Error()
 }
 
+var _ query.Projector = (*Service)(nil)
+
 // runningQuery is a running query.
 type runningQuery struct {
 	*serving

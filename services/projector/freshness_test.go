@@ -82,7 +82,7 @@ func TestStateOf(t *testing.T) {
 		{now.Add(time.Second), protocol.Ready}, // clocks apart
 		{now.Add(-time.Second), protocol.Ready},
 		{now.Add(-time.Second - 1), protocol.Behind},
-		{now.Add(-time.Second - 1).Round(0), protocol.Behind}, // the machine slept: only the wall clock went on
+		{now.Add(-time.Second - 1).Round(0), protocol.Behind}, // without a monotonic reading
 	} {
 		if got := stateOf(c.caughtUp, now); got != c.want {
 			t.Errorf("caught up %v ago: %s, want %s", now.Sub(c.caughtUp), got, c.want)

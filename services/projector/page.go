@@ -54,10 +54,7 @@ func (s *paging) page(m *projections.Message, pull *contract.Pull) (*page, *cont
 
 // countsFrom says whether what was added since v is all that changed since v.
 func (s *paging) countsFrom(m *projections.Message, v *contract.Version) bool {
-	if v.Log != s.log || v.Lineage != s.lineage || v.Next == 0 {
-		return false
-	}
-	return !m.Recalled || m.Version <= v.Next
+	return v.Log == s.log && v.Lineage == s.lineage && (!m.Recalled || m.Version <= v.Next)
 }
 
 // continued is page for a pull that presents a cursor. The page is of the
@@ -68,22 +65,13 @@ func (s *paging) continued(m *projections.Message, pull *contract.Pull) (*page, 
 	switch {
 	case c.Log != s.log || c.Lineage != s.lineage:
 		return nil, contract.NewProblem(contract.CursorGone, "the cursor is of another topic, generation or lineage: pull again without it")
-	case m.Recalled, c.Next > m.Version, c.Index > last, !countedThen(m, c.ReadCount, last):
+	case m.Recalled || c.Index > last:
+		// The latter: an ID that was used again after its message expired.
 		return nil, contract.NewProblem(contract.CursorGone, "something was taken away since the first page: pull again without the cursor")
 	}
 	pg := &page{at: c.Next, readCount: c.ReadCount, truncated: c.ReadCount > last}
 	s.fill(pg, m, c, pull.Limit, last)
 	return pg, nil
-}
-
-// countedThen says whether a message that had so many listed readers can have
-// had this read_count. It cannot if it was replaced since.
-func countedThen(m *projections.Message, readCount, listed int) bool {
-	if readCount == listed {
-		return true
-	}
-	full := m.CountOnly() && listed == projections.MaxListedReaders
-	return full && readCount > listed && readCount <= m.ReadCount()
 }
 
 // fill sets what all pages of a pull have in common, and the receipts from

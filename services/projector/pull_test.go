@@ -60,6 +60,8 @@ func TestPullBeforeAnythingElse(t *testing.T) {
 	want(t, c.pull(alice, "m1", ""), "active full [bob] 1 of 2")
 	c.send("nobody")
 	want(t, c.pull(alice, "nobody", ""), "active full [] 0 of 0 complete")
+	c.recall("nobody")
+	want(t, c.pull(alice, "nobody", ""), "recalled full [] 0 of 0")
 }
 
 func TestPullSince(t *testing.T) {
