@@ -150,12 +150,16 @@ func (s *Service) ask(ctx context.Context, node int) {
 
 // tell logs when a node becomes one whose pulls are refused, or is one no more.
 func (s *Service) tell(node int, before, now error) {
-	name := s.routing.Load().nodes[node].name
+	n := &s.routing.Load().nodes[node]
 	switch {
 	case now == nil && before != nil:
-		s.config.Logger.Info("a projector answers", "node", name)
-	case now != nil && (before == nil || before.Error() != now.Error()):
-		s.config.Logger.Warn("a projector is not asked", "node", name, "because", now)
+		s.config.Logger.Info("a projector answers", "node", n.name)
+	case now == nil || before != nil && before.Error() == now.Error():
+	case n.code == contract.Starting:
+		// That is as it should be, for a while.
+		s.config.Logger.Info("a projector is not asked", "node", n.name, "because", now)
+	default:
+		s.config.Logger.Warn("a projector is not asked", "node", n.name, "because", now)
 	}
 }
 
