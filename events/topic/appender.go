@@ -235,7 +235,7 @@ func (a *Appender) explain(err error) error {
 	switch {
 	case errors.Is(err, kerr.UnknownTopicID):
 		// The client never goes over to a topic of another ID.
-		return a.refuse(fmt.Errorf("topic %q: %w: it was recreated: restart, and build new copies", a.topic, ErrTopicChanged))
+		return a.refuse(fmt.Errorf("topic %q: %w: it was recreated: restart with a higher --generation, and build new copies", a.topic, ErrTopicChanged))
 	case errors.Is(err, kerr.MessageTooLarge):
 		return fmt.Errorf("appending to topic %q: %w: raise its max.message.bytes; `seenby topic check` says to what: %w", a.topic, events.ErrTooLarge, err)
 	case errors.Is(err, kgo.ErrClientClosed):

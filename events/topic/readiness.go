@@ -74,7 +74,7 @@ func (a *Appender) look(ctx context.Context) error {
 	is, was := l.identity(), a.identity
 	switch {
 	case is.ID != was.ID:
-		return a.refuse(fmt.Errorf("topic %q: %w: its ID was %x and is %x: restart, and build new copies", a.topic, ErrTopicChanged, was.ID, is.ID))
+		return a.refuse(fmt.Errorf("topic %q: %w: its ID was %x and is %x: restart with a higher --generation, and build new copies", a.topic, ErrTopicChanged, was.ID, is.ID))
 	case is.Partitions > was.Partitions:
 		return a.refuse(fmt.Errorf("topic %q: %w: it had %d partitions and has %d, so that keys belong elsewhere: restart with a higher --generation, and build new copies",
 			a.topic, ErrTopicChanged, was.Partitions, is.Partitions))
