@@ -88,6 +88,7 @@ type Standalone struct {
 	config    Config
 	directory *Directory
 	broker    *broker.Broker
+	routes    []server.Route
 	server    *server.Server
 	projector *projector.Service
 	behind    []process.Actor
@@ -170,9 +171,10 @@ func (s *Standalone) wire() error {
 		return err
 	}
 	s.behind = append(s.behind, writes.Run, s.projector.Run, pulls.Run, s.retain)
+	s.routes = slices.Concat(writes.Routes(), pulls.Routes())
 	s.server, err = server.New(server.Config{
 		Listen: c.Listen, Service: "standalone", Logger: c.Logger, Registry: c.Registry,
-		Routes: slices.Concat(writes.Routes(), pulls.Routes()), Authenticate: verifier.Authenticate,
+		Routes: s.routes, Authenticate: verifier.Authenticate,
 		Ready: func() error { return errors.Join(writes.Ready(), s.projector.Ready(), pulls.Ready()) },
 	})
 	return err
@@ -209,6 +211,9 @@ func (s *Standalone) keys(label, file string) (*auth.Keys, error) {
 
 // Addr is the address that it listens on.
 func (s *Standalone) Addr() net.Addr { return s.server.Addr() }
+
+// Routes are the contract's that it serves: those of ingest and query.
+func (s *Standalone) Routes() []server.Route { return slices.Clone(s.routes) }
 
 // Run serves until ctx ends, then ends everything in order and closes it.
 func (s *Standalone) Run(ctx context.Context) error {

@@ -26,6 +26,7 @@ func TestReference(t *testing.T) {
 			"## seenby topic create", "## seenby inspect undecodable",
 		},
 		filepath.Join(dir, "metrics.md"): {"| `seenby_http_requests_total` | `", "| `seenby_keys` | `file` |"},
+		filepath.Join(dir, "routes.md"):  {"| PUT | `/v1/messages/{message_id}` | the chat backend | 2048 KiB |", "| GET | `/v1/messages/{message_id}/receipts` | whoever has a token | none |"},
 	} {
 		text, err := os.ReadFile(file)
 		if err != nil {

@@ -32,6 +32,7 @@ var pages = []struct {
 }{
 	{"cli.md", commandLine},
 	{"metrics.md", metricsPage},
+	{"routes.md", routesPage},
 }
 
 func run(dir string, keep func(file string, text []byte) error) error {

@@ -2,41 +2,22 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/seenby/seenby/services/projector"
 	"github.com/seenby/seenby/services/standalone"
 )
 
-// metricsPage describes what the processes' registries hold. A standalone has
-// all parts, so it is made, and never run.
-func metricsPage() (_ []byte, err error) {
-	dir, err := os.MkdirTemp("", "seenby-docs-*")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+// metricsPage describes what the processes' registries hold.
+func metricsPage() ([]byte, error) {
 	registry := prometheus.NewRegistry()
-	s, err := standalone.New(context.Background(), standalone.Config{
-		Data: dir, Listen: "127.0.0.1:0", Retention: projector.DefaultRetention, VisibleTo: projector.Sender,
-		MaxWait: projector.DefaultMaxWait, PollInterval: projector.DefaultPollInterval, PollWindow: projector.DefaultPollWindow,
-		Logger: slog.New(slog.DiscardHandler), Registry: registry, Now: time.Now,
-	})
-	if err != nil {
-		return nil, err
-	}
-	if err := s.Close(); err != nil {
+	if err := withStandalone(registry, func(*standalone.Standalone) error { return nil }); err != nil {
 		return nil, err
 	}
 	metrics, err := describe(registry)
