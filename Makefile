@@ -22,7 +22,7 @@ without_kafka = env -u SEENBY_TEST_BROKERS -u SEENBY_TEST_KAFKA_CONTROL -u SEENB
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
-run: build ## Run all of seenby in one process, on an embedded broker: http://$(LISTEN).
+run: build ## Run all of seenby in one process, on an embedded broker: http://127.0.0.1:8080.
 	exec bin/seenby standalone --data $(DATA) --listen $(LISTEN)
 
 build: ## Build bin/seenby.

@@ -1,19 +1,13 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -95,90 +89,4 @@ func TestReadmeBlocks(t *testing.T) {
 			t.Errorf("%q", output)
 		}
 	}
-}
-
-// build builds the command.
-func build(t *testing.T, binary string) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-}
-
-// startStandalone runs the command in dir and returns its address.
-func startStandalone(t *testing.T, dir string) string {
-	t.Helper()
-	// Not the test's context: that ends before the clean-up that stops it.
-	cmd := exec.CommandContext(context.Background(), filepath.Join(dir, "bin", "seenby"), "standalone", "--data", "./data", "--listen", "127.0.0.1:0", "--log-format", "json")
-	cmd.Dir = dir
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	address, rest := make(chan string, 1), make(chan string, 1)
-	go func() { rest <- readAddress(stderr, address) }()
-	t.Cleanup(func() {
-		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Error(err)
-		}
-		log := <-rest
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("standalone: %v\n%s", err, log)
-		}
-	})
-	select {
-	case a := <-address:
-		awaitReady(t, a)
-		return a
-	case log := <-rest:
-		rest <- log
-		t.Fatalf("standalone ended:\n%s", log)
-	case <-time.After(time.Minute):
-		t.Fatal("standalone is not listening after a minute")
-	}
-	return ""
-}
-
-// awaitReady waits until the process at the address says that it is ready.
-func awaitReady(t *testing.T, address string) {
-	t.Helper()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	again := time.NewTicker(20 * time.Millisecond)
-	defer again.Stop()
-	for deadline := time.Now().Add(time.Minute); ; <-again.C {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/readyz", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := client.Do(request)
-		if err == nil {
-			err = resp.Body.Close()
-			if err == nil && resp.StatusCode == http.StatusOK {
-				return
-			}
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s is not ready after a minute: %v", address, err)
-		}
-	}
-}
-
-// readAddress sends the address that the log names, and returns the log.
-func readAddress(r io.Reader, address chan<- string) string {
-	var log strings.Builder
-	for lines := bufio.NewScanner(r); lines.Scan(); {
-		log.WriteString(lines.Text() + "\n")
-		var line struct{ Msg, Address string }
-		if json.Unmarshal(lines.Bytes(), &line) != nil || line.Msg != "listening" {
-			continue
-		}
-		if _, _, err := net.SplitHostPort(line.Address); err == nil {
-			address <- line.Address
-		}
-	}
-	return log.String()
 }
