@@ -120,6 +120,8 @@ func (n *node) close() error {
 	return n.store.Close()
 }
 
+var errShutDown = errors.New("the node is shutting down")
+
 // run applies the log until ctx ends, then saves what was applied.
 func (n *node) run(ctx context.Context) error {
 	// What one part returns ends the others.
@@ -138,6 +140,10 @@ func (n *node) run(ctx context.Context) error {
 	err := n.poll(ctx)
 	cancel()
 	wg.Wait()
+	for _, o := range n.owned {
+		// Nobody waits for a position any more that will not come.
+		o.state.Stop(errShutDown)
+	}
 	n.readers.close()
 	if errors.Is(err, context.Canceled) {
 		return nil

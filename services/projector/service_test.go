@@ -496,21 +496,42 @@ func TestShutdownSaves(t *testing.T) {
 	}
 }
 
-func TestPullAfterShutdown(t *testing.T) {
+// TestPullsAtShutdown: one that waits is answered at once, before the store is
+// closed, and nobody comes in afterwards.
+func TestPullsAtShutdown(t *testing.T) {
 	d := deploy(t)
-	node := d.start(d.config())
+	config := d.config()
+	config.MaxWait = 30 * time.Second
+	node := d.start(config)
 	node.becomesReady()
+	at := d.write(sentEvent("m1", "alice", "bob"))
 	n := node.service.node.Load()
+	ask := func(next int64) reply {
+		at.Next[events.Partition("m1", testPartitions)] = next
+		pull := &contract.Pull{MessageID: "m1", MinPositions: []contract.Position{at}}
+		return parseReply(t, node.service.Receipts(context.Background(), pull, alice))
+	}
+	waiting := make(chan reply)
+	go func() { waiting <- ask(1 << 40) }()
+	eventually(t, "it waits", func() bool {
+		n.readers.mu.Lock()
+		defer n.readers.mu.Unlock()
+		return n.readers.inside == 1
+	})
+	begun := time.Now()
 	if err := node.stop(); err != nil {
 		t.Fatal(err)
 	}
-	if r := parseReply(t, node.service.Receipts(t.Context(), &contract.Pull{MessageID: "m1"}, alice)); r.Code != "starting" {
-		t.Errorf("%s", r.raw)
+	want(t, <-waiting, "503 owner_unavailable")
+	if took := time.Since(begun); took >= config.MaxWait {
+		t.Errorf("the shutdown took %v", took)
 	}
-	node.service.node.Store(n) // one that was asked just before
-	if r := parseReply(t, node.service.Receipts(t.Context(), &contract.Pull{MessageID: "m1"}, alice)); r.Code != "owner_unavailable" {
-		t.Errorf("%s", r.raw)
+	want(t, ask(0), "503 starting")
+	if problem := n.readers.enter(); problem == nil {
+		t.Error("the closed state lets readers in")
 	}
+	node.service.node.Store(n) // for one that was asked just before
+	want(t, ask(0), "503 owner_unavailable")
 	if _, err := node.service.Undecodable(0); err == nil {
 		t.Error("it reads a closed store")
 	}

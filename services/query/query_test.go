@@ -320,7 +320,8 @@ func TestPullThatFails(t *testing.T) {
 // TestFailureAsksForStatus: what is wrong with a node is known soon after a pull
 // failed there, and not only at the next tick.
 func TestFailureAsksForStatus(t *testing.T) {
-	f := newFixture(t, 1, func(c *Config) { c.StatusEvery = silence / 2 })
+	f := newFixture(t, 1, nil)
+	f.config.StatusEvery = time.Hour // no other tick comes
 	f.run()
 	f.becomesReady()
 	f.owners[0].set(func(o *fakeOwner) {

@@ -108,6 +108,9 @@ func (s *Service) Run(ctx context.Context) error {
 // Ready is nil if every partition has an owner that answers pulls.
 func (s *Service) Ready() error { return s.routing.Load().ready() }
 
+// soon is how long after a pull failed its node is asked for its status.
+const soon = 50 * time.Millisecond
+
 // watch keeps what is known of one node up to date: at every tick, and soon
 // after a pull failed there. Not at once, so that a node which answers for its
 // status but fails pulls is not asked as often as they fail.
@@ -124,7 +127,7 @@ func (s *Service) watch(ctx context.Context, node int) {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(s.config.StatusEvery / 6):
+			case <-time.After(soon):
 			}
 		}
 	}
