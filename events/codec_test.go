@@ -141,7 +141,7 @@ func TestDecode(t *testing.T) {
 				return
 			}
 			other := ErrUnknownKind
-			if test.is == ErrUnknownKind {
+			if errors.Is(test.is, ErrUnknownKind) {
 				other = ErrNotEvent
 			}
 			if e != nil || !errors.Is(err, test.is) || errors.Is(err, other) || !strings.Contains(err.Error(), test.want) {

@@ -34,6 +34,9 @@ func TestPartition(t *testing.T) {
 			t.Errorf("%s, of one partition: %d", key, got)
 		}
 	}
+	if got := Partition("21", 1000); got != (-973932308&0x7fffffff)%1000 {
+		t.Errorf("21, of 1000 partitions: %d", got)
+	}
 	key := []byte("a-little-bit-longer-string")
 	if n := testing.AllocsPerRun(100, func() { Partition(key, 64) }); n != 0 {
 		t.Errorf("%v allocations", n)

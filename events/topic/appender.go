@@ -65,6 +65,10 @@ type Appender struct {
 
 	stop context.CancelFunc
 	wg   sync.WaitGroup
+	// calls is held for reading by each Append, and closing says that there are
+	// to be no more.
+	calls   sync.RWMutex
+	closing atomic.Bool
 	// same says that the client has bound itself to the topic of identity.
 	same atomic.Bool
 
@@ -146,6 +150,11 @@ func (a *Appender) Append(ctx context.Context, entries []Entry) ([]Appended, err
 			return nil, fmt.Errorf("appending entry %d: %w", i, err)
 		}
 		records[i] = r
+	}
+	a.calls.RLock()
+	defer a.calls.RUnlock()
+	if a.closing.Load() {
+		return nil, fmt.Errorf("appending to topic %q: %w", a.topic, ErrClosed)
 	}
 	if err := a.refused(); err != nil {
 		return nil, err
@@ -247,15 +256,30 @@ func (a *Appender) explain(err error) error {
 	return fmt.Errorf("appending to topic %q: %w, all or in part; append the same again: %w", a.topic, ErrUnavailable, err)
 }
 
-// Close waits until what was accepted is acknowledged, no longer than ctx, and
-// releases the Appender. Its error says how much was given up.
+// Close refuses new entries, waits for the calls of Append that are under way,
+// no longer than ctx, and releases the Appender. Its error says how much was
+// given up.
 func (a *Appender) Close(ctx context.Context) error {
+	a.closing.Store(true)
+	idle := make(chan struct{})
+	go func() {
+		a.calls.Lock()
+		defer a.calls.Unlock()
+		close(idle)
+	}()
+	// Flushing sends at once what lingers, and waits too for what a caller who
+	// went away has left.
 	err := a.client.Flush(ctx)
-	if n := a.client.BufferedProduceRecords(); err != nil && n > 0 {
+	select {
+	case <-idle:
+	case <-ctx.Done():
+	}
+	if n := a.client.BufferedProduceRecords(); err != nil {
 		err = fmt.Errorf("closing the appender: %d entries may not be written: %w", n, err)
 	}
 	a.stop()
 	a.wg.Wait()
-	a.client.Close()
+	a.client.Close() // ends what is still under way
+	<-idle
 	return err
 }

@@ -2,6 +2,7 @@ package topic
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
@@ -74,10 +76,17 @@ func (c *cluster) create(t *testing.T, conn Connection, partitions int32, config
 		k, v, _ := strings.Cut(pair, "=")
 		set[k] = &v
 	}
-	made, err := c.admin(t).CreateTopic(ctx, partitions, c.replica, set, conn.Topic)
-	if err != nil {
-		t.Fatalf("creating %s: %v %s", conn.Topic, err, made.ErrMessage)
-	}
+	admin := c.admin(t)
+	var made kadm.CreateTopicResponse
+	eventually(t, conn.Topic+" is created", func() bool {
+		var err error
+		made, err = admin.CreateTopic(ctx, partitions, c.replica, set, conn.Topic)
+		var kafka *kerr.Error
+		if errors.As(err, &kafka) {
+			t.Fatalf("creating %s: %v %s", conn.Topic, err, made.ErrMessage)
+		}
+		return err == nil // anything else is a broker out of reach
+	})
 	cl := c.client(t)
 	id, err := awaitLeaders(ctx, cl, conn.Topic, made.ID)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -242,6 +243,81 @@ func TestDeposedLeaderIsNotAsked(t *testing.T) {
 	}
 	if d := f.untilEnded(0); d.Reason != Lost || d.LeaderEpoch != 4 {
 		t.Errorf("%v", d)
+	}
+}
+
+// A leader changes while what its predecessor sent waits to be polled: the new
+// leader's fetcher finds the partition claimed, and must hear of its release.
+func TestLeaderChangesDuringDelivery(t *testing.T) {
+	c := fakeCluster(t)
+	conn := c.topic(t, 1)
+	write(t, conn, 0, "a")
+	r := newReader(t, ReaderConfig{Connection: conn, Start: fromStart(0)})
+	eventually(t, "something waits to be polled", func() bool { end, _ := r.End(0); return end.Offset == 1 })
+	c.move(t, conn, 0)
+	eventually(t, "the new leader's fetcher has looked", func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		lead := r.partitions[0].leader
+		return lead.epoch == 1 && len(r.fetchers[lead.node].wake) == 0
+	})
+	write(t, conn, 0, "b")
+	f := follow(t, r)
+	f.untilPosition(0, 2)
+	if got := f.tail(0).values(); got != "a b" {
+		t.Errorf("read %q", got)
+	}
+}
+
+// A leader that does not answer is not waited for once there is another.
+func TestLeaderHangs(t *testing.T) {
+	c := fakeCluster(t)
+	conn := c.topic(t, 1)
+	patient := conn
+	patient.Options = []kgo.Opt{kgo.RequestTimeoutOverhead(2 * patience)}
+	f := follow(t, newReader(t, ReaderConfig{Connection: patient, Identity: identityOf(t, conn), Start: fromStart(0)}))
+	write(t, conn, 0, "a")
+	f.untilPosition(0, 1)
+	old := c.fake.LeaderFor(conn.Topic, 0)
+	hangs := make(chan struct{})
+	var once sync.Once
+	c.fake.ControlKey(kmsg.Fetch.Int16(), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.fake.KeepControl()
+		if c.fake.CurrentNode() != old {
+			return nil, nil, false
+		}
+		once.Do(func() { close(hangs) })
+		return nil, nil, true // no answer
+	})
+	<-hangs
+	c.move(t, conn, 0)
+	write(t, conn, 0, "b")
+	f.untilPosition(0, 2)
+}
+
+// Nothing that was fetched before a partition's end is handed out after it.
+func TestNothingAfterTheEnd(t *testing.T) {
+	c := fakeCluster(t)
+	conn := c.topic(t, 1)
+	write(t, conn, 0, "a")
+	id := identityOf(t, conn)
+	for range 20 { // either may come first
+		r := newReader(t, ReaderConfig{Connection: conn, Identity: id, Start: fromStart(0)})
+		eventually(t, "something waits to be polled", func() bool { end, _ := r.End(0); return end.Offset == 1 })
+		r.mu.Lock()
+		r.conclude(r.partitions[0], &Discontinued{Reason: Lost})
+		r.mu.Unlock()
+		f := follow(t, r)
+		if d := f.untilEnded(0); d.Reason != Lost {
+			t.Errorf("%v", d)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+		batches, err := r.Poll(ctx)
+		cancel()
+		if err == nil {
+			t.Fatalf("%+v came after the end", batches)
+		}
+		r.Close()
 	}
 }
 

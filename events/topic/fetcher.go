@@ -237,9 +237,6 @@ func (f *fetcher) take(ctx context.Context, c claim, answer *kmsg.FetchResponseT
 	records, next, err := decode(f.r.config.Topic, c, answer)
 	f.r.mu.Lock()
 	defer f.r.mu.Unlock()
-	if c.ended {
-		return Batch{}, false
-	}
 	c.end.Offset = max(c.end.Offset, answer.LastStableOffset)
 	if answer.LastStableOffset >= answer.HighWatermark {
 		c.end.AsOf = asOf
