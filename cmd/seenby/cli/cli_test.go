@@ -131,6 +131,13 @@ func TestUsage(t *testing.T) {
 	}
 }
 
+// TestExitCodes are what scripts rely on.
+func TestExitCodes(t *testing.T) {
+	if codes := [3]int{cli.Done, cli.Failed, cli.Usage}; codes != [3]int{0, 1, 2} {
+		t.Errorf("%v", codes)
+	}
+}
+
 func TestEnvironment(t *testing.T) {
 	t.Setenv("SEENBY_AUTH_KEY_FILE", keyFile(t))
 	t.Setenv("SEENBY_SUBJECT", "..")
