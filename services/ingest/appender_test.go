@@ -92,9 +92,20 @@ func TestAppendFailures(t *testing.T) {
 // Of each partition, the position is after the last that was written, in
 // whatever order the entries were.
 func TestPositions(t *testing.T) {
-	got := position(9, []topic.Appended{{Partition: 3, Offset: 7}, {Partition: 0, Offset: 0}, {Partition: 3, Offset: 5}, {Partition: 3, Offset: 9}})
+	got := position(9, []topic.Appended{{Partition: 3, Offset: 7}, {Partition: 0, Offset: 0}, {Partition: 3, Offset: 9}, {Partition: 3, Offset: 5}})
 	if got.Log != 9 || len(got.Next) != 2 || got.Next[3] != 10 || got.Next[0] != 1 {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// The limit of an event is told like that of a roster.
+func TestEventTooLarge(t *testing.T) {
+	e := &events.MessageSent{MessageID: []byte("m"), ConversationID: []byte("c"), SenderID: []byte("alice")}
+	for range events.MaxEventSize / events.MaxIDLen {
+		e.OptedOut = append(e.OptedOut, bytes.Repeat([]byte("x"), events.MaxIDLen))
+	}
+	if _, problem := entry(e); problem == nil || problem.Code != contract.RosterTooLarge {
+		t.Errorf("got %v", problem)
 	}
 }
 

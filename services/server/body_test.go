@@ -113,7 +113,7 @@ func TestSlowBody(t *testing.T) {
 }
 
 func TestSlowHeaders(t *testing.T) {
-	s := start(t, table, func(c *server.Config) { c.ReadHeaderTimeout = 20 * time.Millisecond })
+	s := start(t, table, func(c *server.Config) { c.ReadHeaderTimeout, c.ReadTimeout = 20*time.Millisecond, time.Hour })
 	conn, err := net.Dial("tcp", s.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -123,6 +123,9 @@ func TestSlowHeaders(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What comes back ends: the server does not wait for the rest.
+	if err := conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := io.ReadAll(conn); err != nil {
 		t.Fatal(err)
 	}

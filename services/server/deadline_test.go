@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,13 +61,16 @@ func TestDeadlineWithoutTimer(t *testing.T) {
 	})
 }
 
-// Contexts derived from it end with it, and without goroutines of their own:
-// the bubble would not end with them, nor would goleak.
+// Contexts derived from it end with it, and without goroutines of their own.
 func TestDerivedDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDeadline(t.Context(), time.Second)
+		goroutines := runtime.NumGoroutine()
 		derived, cancel := context.WithTimeout(d, time.Hour)
 		defer cancel()
+		if n := runtime.NumGoroutine(); n > goroutines {
+			t.Errorf("%d goroutines more", n-goroutines)
+		}
 		<-derived.Done()
 		if !errors.Is(derived.Err(), context.DeadlineExceeded) {
 			t.Errorf("got %v", derived.Err())
@@ -95,6 +99,9 @@ func TestUserLimits(t *testing.T) {
 	}
 	if wait := l.take("a", now); wait != 20*time.Millisecond {
 		t.Errorf("has to wait %v", wait)
+	}
+	if wait := l.take("a", now.Add(5*time.Millisecond)); wait != 15*time.Millisecond {
+		t.Errorf("has to wait %v for three quarters of a request", wait)
 	}
 	if wait := l.take("b", now); wait != 0 {
 		t.Errorf("another user has to wait %v", wait)

@@ -150,12 +150,13 @@ func (s *Server) shutDown(served <-chan error) error {
 	defer cancel()
 	err := s.http.Shutdown(grace)
 	if err == nil {
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve %s: %w", s.Addr(), err)
+		}
 		return nil
 	}
-	inFlight := s.inFlight.Load()
-	s.cutOffBase()
 	return errors.Join(
-		fmt.Errorf("shutdown: %d requests were cut off after %v: %w", inFlight, s.config.ShutdownGrace, err),
+		fmt.Errorf("shutdown: %d requests were cut off after %v: %w", s.inFlight.Load(), s.config.ShutdownGrace, err),
 		s.http.Close(),
 	)
 }

@@ -49,8 +49,8 @@ type running struct {
 	*server.Server
 	log      *syncBuffer
 	registry *prometheus.Registry
-	// stop ends the server, and returns what Run returned.
-	stop func() error
+	// wait returns what Run returned; stop ends the server before.
+	wait, stop func() error
 }
 
 // authenticate knows the tokens "user", "user2" and "backend".
@@ -84,10 +84,11 @@ func start(t *testing.T, routes []server.Route, change func(*server.Config)) *ru
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
-	r.stop = sync.OnceValue(func() error {
+	r.wait = sync.OnceValue(func() error { return <-ended })
+	r.stop = func() error {
 		cancel()
-		return <-ended
-	})
+		return r.wait()
+	}
 	t.Cleanup(func() { _ = r.stop() })
 	return r
 }

@@ -108,7 +108,7 @@ func TestListenerThatFails(t *testing.T) {
 	if err := other.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := other.stop(); err == nil {
+	if err := other.wait(); err == nil {
 		t.Error("a server without a listener says nothing")
 	}
 }
