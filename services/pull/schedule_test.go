@@ -1,0 +1,76 @@
+package pull
+
+import (
+	"testing"
+	"time"
+)
+
+func newSchedule() *schedule {
+	return &schedule{
+		interval: DefaultInterval, window: DefaultWindow, keep: DefaultKeep, random: func() float64 { return 0 },
+		messages: make(map[string]*watched), changed: make(map[string]struct{}),
+	}
+}
+
+// TestAbandonedFlight: a flight that nobody waits for takes its time to end, as
+// transports do. What begins meanwhile is pulled as soon as it has ended, not at
+// a tick.
+func TestAbandonedFlight(t *testing.T) {
+	s := newSchedule()
+	s.enter("m1", nil, 0)
+	trips := s.step(0)
+	cancelled := false
+	trips[0].cancel = func() { cancelled = true }
+	if _, ok := s.board(trips[0], 0); !ok {
+		t.Fatal("the first pull is not made")
+	}
+	const at = 300 * time.Millisecond
+	s.leave("m1", at)
+	s.enter("m2", nil, at)
+	if trips := s.step(at); !cancelled || trips != nil {
+		t.Fatalf("cancelled: %t; two flights: %v", cancelled, trips)
+	}
+	if wake, _ := s.wake(); wake <= at {
+		t.Fatal("the schedule asks to be stepped at once, over and over")
+	}
+	// Its answer came all the same, and is for nobody.
+	s.settle(trips[0], &answer{verdict: refused}, at)
+	s.land()
+	if trips := s.step(at + time.Millisecond); len(trips) != 1 || trips[0].message.id != "m2" {
+		t.Errorf("after the flight has landed, %v departs", trips)
+	}
+}
+
+// TestNothingToDo: without a look there is nothing to wake up for.
+func TestNothingToDo(t *testing.T) {
+	s := newSchedule()
+	if at, ok := s.wake(); ok {
+		t.Errorf("a new schedule wakes at %s", at)
+	}
+	s.enter("m1", nil, 0)
+	trips := s.step(0)
+	s.settle(trips[0], &answer{poll: poll{stop: true}, polled: true}, 0)
+	s.land()
+	if trips := s.step(0); trips != nil {
+		t.Errorf("after stop, %v departs", trips)
+	}
+	if at, ok := s.wake(); ok {
+		t.Errorf("after stop, the schedule wakes at %s", at)
+	}
+}
+
+// TestWokenLate: no flight is made for looks whose windows are over, as it would
+// be in the way of those that begin.
+func TestWokenLate(t *testing.T) {
+	s := newSchedule()
+	s.enter("m1", nil, 0)
+	trips := s.step(0)
+	s.settle(trips[0], &answer{}, 0)
+	s.land()
+	if trips := s.step(time.Hour); trips != nil {
+		t.Errorf("an hour later %v departs", trips)
+	}
+	if v := s.view("m1"); v.Looking || v.Ended != WindowOver {
+		t.Errorf("an hour later the view is %+v", v)
+	}
+}

@@ -1,0 +1,408 @@
+package pull
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+type transport func(*http.Request) (*http.Response, error)
+
+func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func fixedToken(context.Context, string) (string, error) { return "t", nil }
+
+// newWatcher returns a Watcher without randomness, closed at the test's end.
+func newWatcher(t *testing.T, c Config) *Watcher {
+	t.Helper()
+	c.BaseURL = "https://receipts.example"
+	if c.Token == nil {
+		c.Token = fixedToken
+	}
+	c.Random = func() float64 { return 0 }
+	w, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.Close)
+	return w
+}
+
+func page(id, version string, delta bool, count int, readers ...string) string {
+	for i, r := range readers {
+		readers[i] = fmt.Sprintf(`{"reader_id": %q, "read_at": "2026-11-23T08:00:04.120Z"}`, r)
+	}
+	return fmt.Sprintf(`{"message_id": %q, "version": %q, "state": "active", "read_count": %d, "recipient_count": 100, "delta": %t, "readers": [%s], "next": null}`,
+		id, version, count, delta, strings.Join(readers, ","))
+}
+
+func TestConfig(t *testing.T) {
+	good := Config{BaseURL: "https://h", Token: fixedToken}
+	for _, c := range []struct {
+		names  string
+		change func(*Config)
+	}{
+		{"Token", func(c *Config) { c.Token = nil }},
+		{"BaseURL", func(c *Config) { c.BaseURL = "" }},
+		{"BaseURL", func(c *Config) { c.BaseURL = "h:8080" }},
+		{"BaseURL", func(c *Config) { c.BaseURL = "ftp://h" }},
+		{"BaseURL", func(c *Config) { c.BaseURL = "https:///v1" }},
+		{"BaseURL", func(c *Config) { c.BaseURL = "https://h?x=1" }},
+		{"BaseURL", func(c *Config) { c.BaseURL = "https://h#x" }},
+		{"BaseURL", func(c *Config) { c.BaseURL = "https://u:p@h" }},
+		{"BaseURL", func(c *Config) { c.BaseURL = "https://h\x7f" }},
+		{"Timeout", func(c *Config) { c.Timeout = -1 }},
+		{"Interval", func(c *Config) { c.Interval = -1 }},
+		{"Window", func(c *Config) { c.Window = maxPoll + 1 }},
+		{"PageSize", func(c *Config) { c.PageSize = 2001 }},
+		{"PageSize", func(c *Config) { c.PageSize = -1 }},
+		{"Keep", func(c *Config) { c.Keep = -2 }},
+	} {
+		bad := good
+		c.change(&bad)
+		w, err := New(bad)
+		if !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), c.names) {
+			t.Errorf("%+v: %v, want one about %s", bad, err, c.names)
+		}
+		if w != nil {
+			w.Close()
+		}
+	}
+	w, err := New(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+}
+
+// TestViewIsASnapshot: views that were handed out do not change, and what their
+// holders append does not show.
+func TestViewIsASnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pulls := 0
+		w := newWatcher(t, Config{Transport: transport(func(*http.Request) (*http.Response, error) {
+			pulls++
+			switch pulls {
+			case 1:
+				return httpResponse(200, nil, page("m1", "v1", false, 3, "a", "b", "c")), nil
+			case 2:
+				return httpResponse(200, nil, page("m1", "v2", true, 4, "d")), nil
+			case 3:
+				return httpResponse(200, nil, page("m1", "v3", true, 5, "e")), nil
+			}
+			return httpResponse(200, nil, page("m1", "v4", false, 1, "z")), nil
+		})})
+		w.Look(Message{ID: "m1"})
+		var views []View
+		for range 4 {
+			synctest.Wait()
+			views = append(views, w.View("m1"))
+			time.Sleep(2 * time.Second)
+		}
+		for _, v := range views {
+			_ = append(v.Readers, Reader{ReaderID: "stranger"})
+		}
+		for i, want := range []string{"abc", "abcd", "abcde", "z"} {
+			got := ""
+			for _, r := range views[i].Readers {
+				got += r.ReaderID
+			}
+			if got != want {
+				t.Errorf("view %d has readers %q, want %q", i, got, want)
+			}
+		}
+	})
+}
+
+// TestOnChange: it is told of every change, after the change, one call at a
+// time, and may use the Watcher.
+func TestOnChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w *Watcher
+		var calls atomic.Int32
+		var seen []string
+		w = newWatcher(t, Config{
+			Transport: transport(func(*http.Request) (*http.Response, error) {
+				time.Sleep(100 * time.Millisecond)
+				return httpResponse(200, nil, page("m1", "v1", false, 1, "a")), nil
+			}),
+			OnChange: func(id string) {
+				if calls.Add(1) > 1 {
+					t.Error("two calls at a time")
+				}
+				defer calls.Add(-1)
+				v := w.View(id)
+				line := fmt.Sprint(id, " ", v.Looking, " ", v.Pulls, " ", len(v.Readers), " ", v.Ended)
+				if len(seen) == 0 || seen[len(seen)-1] != line {
+					seen = append(seen, line)
+				}
+				if len(v.Readers) == 1 {
+					w.Leave(id)
+				}
+			},
+		})
+		w.Look(Message{ID: "m1"})
+		time.Sleep(time.Second)
+		synctest.Wait()
+		want := []string{"m1 true 1 0 ", "m1 true 1 1 ", "m1 false 1 1 left"}
+		if len(seen) > 0 && seen[0] == "m1 true 0 0 " {
+			seen = seen[1:]
+		}
+		if !slices.Equal(seen, want) {
+			t.Errorf("OnChange saw %q, want %q", seen, want)
+		}
+	})
+}
+
+func TestClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		requests, ended := 0, 0
+		w := newWatcher(t, Config{Transport: transport(func(r *http.Request) (*http.Response, error) {
+			requests++
+			<-r.Context().Done()
+			ended++
+			return nil, r.Context().Err()
+		})})
+		w.Look(Message{ID: "m1"})
+		synctest.Wait()
+		w.Close()
+		if requests != 1 || ended != 1 {
+			t.Errorf("%d requests, of which %d have ended", requests, ended)
+		}
+		w.Close()
+		w.Look(Message{ID: "m2"})
+		w.Refresh("m1")
+		time.Sleep(time.Minute)
+		if requests != 1 {
+			t.Error("a closed Watcher has pulled")
+		}
+		if v := w.View("m1"); v.Looking || v.Ended != Closed {
+			t.Errorf("after Close the view is %+v", v)
+		}
+		if v := w.View("m2"); v.Looking || v.MessageID != "m2" {
+			t.Errorf("after Close, Look has made %+v", v)
+		}
+	})
+}
+
+// TestKeep: what was left first is forgotten first, but never so soon that it
+// could be pulled within an interval.
+func TestKeep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pulled := make(map[string]time.Time)
+		w := newWatcher(t, Config{Keep: 2, Transport: transport(func(r *http.Request) (*http.Response, error) {
+			id := strings.Split(r.URL.Path, "/")[3]
+			if last, ok := pulled[id]; ok && time.Since(last) < DefaultInterval {
+				t.Errorf("%s is pulled %s after its last pull", id, time.Since(last))
+			}
+			pulled[id] = time.Now()
+			return httpResponse(200, nil, page(id, "v1", false, 1, "a")), nil
+		})})
+		visit := func(id string) {
+			w.Look(Message{ID: id})
+			synctest.Wait()
+			w.Leave(id)
+		}
+		for _, id := range []string{"m1", "m2", "m3", "m4"} {
+			visit(id)
+			time.Sleep(3 * time.Second)
+		}
+		visit("m5")
+		for id, want := range map[string]bool{"m1": false, "m2": false, "m3": false, "m4": true, "m5": true} {
+			if got := w.View(id).Version != ""; got != want {
+				t.Errorf("%s is remembered: %t, want %t", id, got, want)
+			}
+		}
+		for range 3 {
+			for _, id := range []string{"n1", "n2", "n3", "n4"} {
+				visit(id)
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+	})
+}
+
+func TestToken(t *testing.T) {
+	gone := errors.New("signed out")
+	for _, c := range []struct {
+		name     string
+		token    func(ctx context.Context, refused string) (string, error)
+		requests int
+		ended    Ended
+		err      error
+	}{
+		{"cannot be had", func(context.Context, string) (string, error) { return "", gone }, 0, WindowOver, gone},
+		{"does not come", func(ctx context.Context, _ string) (string, error) { <-ctx.Done(); return "", ctx.Err() }, 0, WindowOver, errTimeout},
+		{"has no other", func(_ context.Context, refused string) (string, error) {
+			if refused != "" {
+				return "", gone
+			}
+			return "t", nil
+		}, 1, Failed, gone},
+		{"is refused again", fixedToken, 2, Failed, nil},
+		{"cannot be sent", func(context.Context, string) (string, error) { return "t\r\nX: y", nil }, 0, WindowOver, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				requests := 0
+				// The real transport refuses such a header by itself.
+				w := newWatcher(t, Config{Token: c.token, Transport: transport(func(r *http.Request) (*http.Response, error) {
+					if strings.ContainsAny(r.Header.Get("Authorization"), "\r\n") {
+						return nil, errors.New("invalid header")
+					}
+					requests++
+					return httpResponse(401, nil, `{"code": "invalid_token"}`), nil
+				})})
+				w.Look(Message{ID: "m1"})
+				time.Sleep(time.Minute)
+				v := w.View("m1")
+				if requests != c.requests || v.Ended != c.ended || v.Err == nil || c.err != nil && !errors.Is(v.Err, c.err) {
+					t.Errorf("%d requests and %q: %v", requests, v.Ended, v.Err)
+				}
+				var problem *Error
+				if c.ended == Failed && (!errors.As(v.Err, &problem) || problem.Code != "invalid_token") {
+					t.Errorf("the error is %v, which is not the server's", v.Err)
+				}
+			})
+		})
+	}
+}
+
+// TestBodyLimits: no answer is read beyond its bound.
+func TestBodyLimits(t *testing.T) {
+	for _, c := range []struct {
+		status, bound int
+		ended         Ended
+	}{{200, maxBody, NotEnded}, {400, maxErrorBody, Failed}, {304, maxErrorBody, NotEnded}} {
+		synctest.Test(t, func(t *testing.T) {
+			var read atomic.Int64
+			w := newWatcher(t, Config{Transport: transport(func(*http.Request) (*http.Response, error) {
+				r := httpResponse(c.status, nil, "")
+				r.Body = io.NopCloser(readerFunc(func(p []byte) (int, error) {
+					read.Add(int64(len(p)))
+					return copy(p, bytes.Repeat([]byte{' '}, len(p))), nil
+				}))
+				return r, nil
+			})})
+			w.Look(Message{ID: "m1"})
+			synctest.Wait()
+			if n := read.Load(); n == 0 || n > int64(2*c.bound) {
+				t.Errorf("%d bytes of the %d were read", n, c.status)
+			}
+			if v := w.View("m1"); v.Err == nil || v.Ended != c.ended {
+				t.Errorf("an endless %d makes %+v", c.status, v)
+			}
+		})
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// TestConcurrentUse calls everything from everywhere, for the race detector.
+func TestConcurrentUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatcher(t, Config{Transport: transport(func(r *http.Request) (*http.Response, error) {
+			time.Sleep(time.Millisecond)
+			return httpResponse(200, nil, page(strings.Split(r.URL.Path, "/")[3], "v1", false, 1, "a")), nil
+		})})
+		var users sync.WaitGroup
+		for n := range 4 {
+			users.Go(func() {
+				for i := range 200 {
+					id := fmt.Sprint("m", (n+i)%5)
+					switch i % 4 {
+					case 0:
+						w.Look(Message{ID: id, Positions: []string{"p"}})
+					case 1:
+						w.Refresh(id)
+					case 2:
+						_ = w.View(id)
+					default:
+						w.Leave(id)
+					}
+					time.Sleep(time.Duration(i) * 100 * time.Microsecond)
+				}
+			})
+		}
+		users.Wait()
+	})
+}
+
+// TestOverTheWire pulls from a real server, with IDs that paths do not like.
+func TestOverTheWire(t *testing.T) {
+	const id = `a/b?c#d%2F é`
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /base/v1/messages/{id}/receipts", func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Seenby-Poll", "interval=10, window=20000")
+		rw.Header().Set("Seenby-Lag-Ms", "17")
+		switch {
+		case r.Header.Get("Authorization") != "Bearer t":
+			rw.WriteHeader(http.StatusUnauthorized)
+		case r.PathValue("id") != id:
+			rw.WriteHeader(http.StatusBadRequest)
+		case r.URL.Query().Get("min_position") == "p1":
+			rw.Header().Set("Content-Encoding", "gzip")
+			z := gzip.NewWriter(rw)
+			fmt.Fprint(z, page(id, "v1", false, 1, "bob"))
+			_ = z.Close()
+		case r.Header.Get("If-None-Match") == `W/"v2"`:
+			rw.WriteHeader(http.StatusNotModified)
+		case r.URL.Query().Get("since") == "v1":
+			fmt.Fprint(rw, page(id, "v2", true, 2, "amy"))
+		default:
+			rw.WriteHeader(http.StatusBadRequest)
+		}
+	})
+	mux.HandleFunc("GET /moved/", func(rw http.ResponseWriter, r *http.Request) {
+		http.Redirect(rw, r, "/base/v1/messages/x/receipts", http.StatusFound)
+	})
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	own := &http.Transport{}
+	defer own.CloseIdleConnections()
+
+	view := func(base string, enough func(View) bool) View {
+		t.Helper()
+		changed := make(chan struct{}, 1)
+		w, err := New(Config{BaseURL: server.URL + base, Token: fixedToken, Transport: own, OnChange: func(string) {
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		w.Look(Message{ID: id, Positions: []string{"p1"}})
+		for v := w.View(id); ; v = w.View(id) {
+			if enough(v) || v.Ended != NotEnded {
+				return v
+			}
+			<-changed
+		}
+	}
+	v := view("/base/", func(v View) bool { return v.NotModified >= 2 })
+	if v.Version != "v2" || len(v.Readers) != 2 || v.ReadCount != 2 || v.Err != nil || v.Lag != 17*time.Millisecond || v.Bytes == 0 {
+		t.Errorf("the view is %+v", v)
+	}
+	v = view("/moved", func(v View) bool { return v.Err != nil })
+	var problem *Error
+	if !errors.As(v.Err, &problem) || problem.Status != http.StatusFound || v.Version != "" {
+		t.Errorf("a redirect makes %+v", v)
+	}
+}
