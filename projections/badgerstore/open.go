@@ -77,14 +77,14 @@ var _ materialize.Store = (*Store)(nil)
 // Records to skip may be added to a store's lineage while their partitions have
 // not reached them; nothing else of it may change.
 func Open(o Options) (_ *Store, err error) {
-	s, err := open(o)
+	s, err := open(o, badgerOptions)
 	if err != nil {
 		return nil, fmt.Errorf("store %s: %w", o.Dir, err)
 	}
 	return s, nil
 }
 
-func open(o Options) (_ *Store, err error) {
+func open(o Options, settings func(Options) badger.Options) (_ *Store, err error) {
 	if o.Dir == "" || o.Logger == nil {
 		return nil, errors.New("a directory and a logger are required")
 	}
@@ -102,7 +102,7 @@ func open(o Options) (_ *Store, err error) {
 	if err := removeEmptyLogs(dir); err != nil {
 		return nil, errors.Join(err, dir.Close())
 	}
-	db, err := badger.Open(badgerOptions(o))
+	db, err := badger.Open(settings(o))
 	if err != nil {
 		return nil, errors.Join(err, dir.Close())
 	}

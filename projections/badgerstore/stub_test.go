@@ -1,5 +1,0 @@
-package badgerstore
-
-const workloadDir = "X"
-
-func runWorkload(string) int { return 0 }
