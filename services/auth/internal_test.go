@@ -59,12 +59,12 @@ func TestForgedInternalRequests(t *testing.T) {
 	if strings.Contains(header, keyA) {
 		t.Error("the secret travels")
 	}
-	edit := func(old, new string) func(*http.Request) {
+	edit := func(from, to string) func(*http.Request) {
 		return func(r *http.Request) {
-			if !strings.Contains(header, old) {
-				t.Fatalf("%q has no %q", header, old)
+			if !strings.Contains(header, from) {
+				t.Fatalf("%q has no %q", header, from)
 			}
-			r.Header.Set(auth.InternalHeader, strings.Replace(header, old, new, 1))
+			r.Header.Set(auth.InternalHeader, strings.Replace(header, from, to, 1))
 		}
 	}
 	for name, forge := range map[string]func(*http.Request){

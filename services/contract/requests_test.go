@@ -285,7 +285,7 @@ func TestDecodeReceiptsEvents(t *testing.T) {
 	if problem != nil {
 		t.Fatal(problem)
 	}
-	if got, want := fmt.Sprintf("%s", reads[0].MessageID), "m1"; got != want || string(reads[0].ReaderID) != "bob" || reads[0].ReadAt != -1 {
+	if string(reads[0].MessageID) != "m1" || string(reads[0].ReaderID) != "bob" || reads[0].ReadAt != -1 {
 		t.Errorf("got %+v", reads[0])
 	}
 	if string(reads[1].MessageID) != "m2" || string(reads[1].ReaderID) != "bob" || reads[1].ReadAt != events.Unclaimed {
