@@ -136,7 +136,7 @@ func (s *Server) serve() error {
 
 func (s *Server) shutDown(served <-chan error) error {
 	s.draining.Store(true)
-	s.log.Info("shutting down", "drain", s.config.DrainDelay, "grace", s.config.ShutdownGrace)
+	s.log.Info("shutting down", "drain", s.config.DrainDelay.String(), "grace", s.config.ShutdownGrace.String())
 	if s.config.DrainDelay > 0 {
 		drained := time.NewTimer(s.config.DrainDelay)
 		defer drained.Stop()
