@@ -112,7 +112,8 @@ func TestViewIsASnapshot(t *testing.T) {
 			time.Sleep(2 * time.Second)
 		}
 		for _, v := range views {
-			_ = append(v.Readers, Reader{ReaderID: "stranger"})
+			mine := append(v.Readers, Reader{ReaderID: "stranger"})
+			mine[len(mine)-1].ReaderID = "a guest"
 		}
 		for i, want := range []string{"abc", "abcd", "abcde", "z"} {
 			got := ""
@@ -285,7 +286,8 @@ func TestBodyLimits(t *testing.T) {
 	for _, c := range []struct {
 		status, bound int
 		ended         Ended
-	}{{200, maxBody, NotEnded}, {400, maxErrorBody, Failed}, {304, maxErrorBody, NotEnded}} {
+		text          string
+	}{{200, maxBody, NotEnded, errTooLarge.Error()}, {400, maxErrorBody, Failed, "400 Bad Request"}, {304, maxErrorBody, NotEnded, "304 Not Modified"}} {
 		synctest.Test(t, func(t *testing.T) {
 			var read atomic.Int64
 			w := newWatcher(t, Config{Transport: transport(func(*http.Request) (*http.Response, error) {
@@ -301,7 +303,7 @@ func TestBodyLimits(t *testing.T) {
 			if n := read.Load(); n == 0 || n > int64(2*c.bound) {
 				t.Errorf("%d bytes of the %d were read", n, c.status)
 			}
-			if v := w.View("m1"); v.Err == nil || v.Ended != c.ended {
+			if v := w.View("m1"); v.Err == nil || !strings.Contains(v.Err.Error(), c.text) || v.Ended != c.ended {
 				t.Errorf("an endless %d makes %+v", c.status, v)
 			}
 		})
