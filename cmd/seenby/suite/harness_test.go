@@ -20,7 +20,7 @@ func TestProxy(t *testing.T) {
 	p := newProxy(t, k)
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(p.brokers...), kgo.DefaultProduceTopic(topic), kgo.ConsumeTopics(topic),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.RetryTimeout(time.Second),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.RetryTimeout(time.Second), kgo.MetadataMinAge(100*time.Millisecond), kgo.RequestTimeoutOverhead(time.Second),
 		kgo.DisableIdempotentWrite(), // Others could not be given up while they are in flight.
 	)
 	if err != nil {

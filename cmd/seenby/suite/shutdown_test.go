@@ -128,3 +128,91 @@ func (s *set) list() []string {
 	defer s.mu.Unlock()
 	return slices.Clone(s.members)
 }
+
+// TestShutdownAnswers ends processes that have requests in flight, which wait for
+// a Kafka that does not answer. They are answered when it does.
+func TestShutdownAnswers(t *testing.T) {
+	k := theKafka(t)
+	s := newSystem(t, k, 1)
+	p := newProxy(t, k)
+	s.brokers = p.brokers
+	s.addIngest()
+	s.addProjectors(1)
+	s.brokers = k.brokers
+	s.addIngest() // This one always has Kafka.
+	s.addQuery("--owner-timeout", "8s")
+	s.start()
+	position := s.send(putMessage("m1", "alice", "bob", "carol", "dave"))
+	s.awaitRead(t, "alice", "m1", position)
+
+	t.Run("ingest", func(t *testing.T) {
+		p.become(hanging)
+		answers := inFlight(t, s.ingest[0], 2, func(i int) (answer, error) {
+			return s.client.ask(t.Context(), s.client.ingest[0], readMessages([]string{"bob", "carol"}[i], "m1"))
+		})
+		s.ingest[0].signal(syscall.SIGTERM)
+		awaitClosed(t, s.ingest[0])
+		p.become(passing)
+		for range 2 {
+			if a := <-answers; a.status != http.StatusAccepted {
+				t.Errorf("a request in flight was answered %d %s", a.status, a.body)
+			}
+		}
+		if code := s.ingest[0].wait(); code != 0 {
+			t.Errorf("exit code %d, must be 0", code)
+		}
+	})
+	t.Run("query", func(t *testing.T) {
+		s.projectors[0].awaitReady(t)
+		p.become(hanging)
+		a, err := s.client.ask(t.Context(), s.client.ingest[1], readMessages("dave", "m1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		position := s.expect(a, http.StatusAccepted, "").position()
+		answers := inFlight(t, s.query, 2, func(int) (answer, error) {
+			return s.client.ask(t.Context(), s.client.query, pullMessage("alice", "m1", url.Values{"min_position": {position}}))
+		})
+		s.query.signal(syscall.SIGTERM)
+		awaitClosed(t, s.query)
+		p.become(passing)
+		for range 2 {
+			// It may take Kafka's client longer than a pull waits.
+			if a := <-answers; a.status != http.StatusOK && a.code() != "not_fresh" {
+				t.Errorf("a pull in flight was answered %d %s", a.status, a.body)
+			}
+		}
+		if code := s.query.wait(); code != 0 {
+			t.Errorf("exit code %d, must be 0", code)
+		}
+	})
+}
+
+// inFlight sends n requests, and returns when the process has all of them.
+func inFlight(t *testing.T, p *process, n int, ask func(i int) (answer, error)) <-chan answer {
+	t.Helper()
+	answers := make(chan answer, n)
+	for i := range n {
+		go func() {
+			a, err := ask(i)
+			if err != nil {
+				a = answer{body: []byte(err.Error())}
+			}
+			answers <- a
+		}()
+	}
+	await(t, func() (bool, string) {
+		at := p.metric(t, "seenby_http_requests_in_flight")
+		return int(at) >= n, fmt.Sprintf("%s has %v requests in flight, not %d", p.name, at, n)
+	})
+	return answers
+}
+
+// awaitClosed waits until the process lets nobody in any more.
+func awaitClosed(t *testing.T, p *process) {
+	t.Helper()
+	await(t, func() (bool, string) {
+		ready, _ := p.ready(t.Context())
+		return !ready, p.name + " does not begin to shut down"
+	})
+}

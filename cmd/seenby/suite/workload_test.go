@@ -82,8 +82,15 @@ func newWorkload(rng *rand.Rand, s shape, now time.Time) *workload {
 	var events []event
 	for i := range s.messages {
 		m := newMessage(rng, s, i, now)
+		receipts := s.receipts / s.messages
+		if i == 0 {
+			// One message that everybody reads: its receipts are often neighbours in
+			// the log.
+			m.recipients, m.optedOut, m.count, m.recall = everybody(s.people, m.sender), nil, nil, false
+			receipts = s.receipts / 10
+		}
 		w.messages = append(w.messages, m)
-		events = append(events, m.schedule(rng, s.receipts/s.messages, now)...)
+		events = append(events, m.schedule(rng, receipts, now)...)
 	}
 	if s.crowd > 0 {
 		events = append(events, w.crowd(rng, s.crowd, now)...)
@@ -102,6 +109,15 @@ func person(n int) string {
 		return fmt.Sprintf("人%d", n)
 	}
 	return fmt.Sprintf("person-%d", n)
+}
+
+func everybody(people int, but string) (names []string) {
+	for n := range people {
+		if name := person(n); name != but {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func newMessage(rng *rand.Rand, s shape, i int, now time.Time) *message {
