@@ -111,24 +111,42 @@ func drawUndecodable(t *rapid.T) materialize.Undecodable {
 
 // TestBatchSize holds Batch.Size to what Badger counts.
 func TestBatchSize(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		b := drawBatch(t)
-		writes, _ := encodeBatch(3, b)
-		cost := 0
-		for _, w := range writes {
-			// Badger counts 12 bytes a record beside key and value, and MaxBatch
-			// allows for as many records as RecordSize goes into it.
-			cost += max(len(w.key)+len(w.value)+12, materialize.RecordSize)
+	rapid.Check(t, func(t *rapid.T) { checkBatchSize(t, drawBatch(t)) })
+}
+
+// TestGrowthSize has sets that grow by one, with numbers as long as they get:
+// what is written again counts for more than what is new.
+func TestGrowthSize(t *testing.T) {
+	for stored := range 3 * chunkLen {
+		m := &projections.Message{ID: "m", Version: 1, Roster: &projections.Roster{Names: make([]string, 3*chunkLen+1)}}
+		c := &projections.Message{ID: "c", Version: 1, SenderName: "s"}
+		u := &projections.Message{ID: "u", Version: 1, SenderName: "s", Unlisted: make([]projections.ReaderHash, stored+1)}
+		for i := range stored + 1 {
+			r := projections.Receipt{Person: uint32(i), ReadAt: math.MaxInt64 - int64(i), Offset: int64(i) << 48}
+			m.Receipts, c.Receipts = append(m.Receipts, r), append(c.Receipts, r)
+			c.Readers = append(c.Readers, fmt.Sprintf("%0128d", i))
 		}
-		if cost > b.Size() {
-			t.Fatalf("%d writes of %d bytes, and the batch says %d", len(writes), cost, b.Size())
+		for _, grown := range []*projections.Message{m, c, u} {
+			change := materialize.Change{Message: grown, Stored: true, Receipts: max(0, len(grown.Receipts)-1), Unlisted: max(0, len(grown.Unlisted)-1)}
+			checkBatchSize(t, &materialize.Batch{Messages: []materialize.Change{change}})
 		}
-		for _, w := range writes {
-			if len(w.value) > pieceSize+256 {
-				t.Fatalf("a value of %d bytes", len(w.value))
-			}
+	}
+}
+
+func checkBatchSize(t interface{ Fatalf(string, ...any) }, b *materialize.Batch) {
+	writes, _ := encodeBatch(3, b)
+	cost := 0
+	for _, w := range writes {
+		// Badger counts 12 bytes a record beside key and value, and MaxBatch
+		// allows for as many records as RecordSize goes into it.
+		cost += max(len(w.key)+len(w.value)+12, materialize.RecordSize)
+		if len(w.value) > pieceSize+256 {
+			t.Fatalf("a value of %d bytes", len(w.value))
 		}
-	})
+	}
+	if cost > b.Size() {
+		t.Fatalf("%d writes of %d bytes, and the batch says %d", len(writes), cost, b.Size())
+	}
 }
 
 func TestBirth(t *testing.T) {

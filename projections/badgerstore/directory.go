@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/dgraph-io/badger/v4"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,43 +29,70 @@ func makeDir(path string) error {
 	return errors.Join(parent.Sync(), parent.Close())
 }
 
-// removeEmptyLogs removes log files without a byte. Badger makes a log file, then
-// gives it its size, and when it is done with one it takes its size away, then
-// its name; a crash in between leaves an empty file, and Badger refuses to open a
-// directory that has one. It needs the same lock as Badger, which Badger takes
-// again by itself.
-func removeEmptyLogs(dir *os.File) error {
-	lock, err := os.Open(dir.Name())
+// openDatabase opens Badger on a directory as any crash may have left it.
+func openDatabase(o Options, settings func(Options) badger.Options) (*badger.DB, error) {
+	largest, err := prepareLogs(o.Dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer lock.Close() //nolint:errcheck // it was opened only to be locked
+	// Badger reads a log into a memtable of the size that is set now. One that is
+	// from larger memtables would not fit, and end the process; so it is read with
+	// room enough first. Its file is twice its memtable's size, or was cut to what
+	// is in it, which may take twice as much in memory.
+	if largest > o.MemTableSize/2 && largest != 2*o.MemTableSize {
+		roomy := o
+		roomy.MemTableSize = max(2*largest, o.MemTableSize)
+		db, err := badger.Open(settings(roomy))
+		if err != nil {
+			return nil, err
+		}
+		if err := db.Close(); err != nil {
+			return nil, err
+		}
+	}
+	return badger.Open(settings(o))
+}
+
+// prepareLogs removes log files without a byte, and returns the size of the
+// largest. Badger makes a log file, then gives it its size, and when it is done
+// with one it takes its size away, then its name; a crash in between leaves an
+// empty file, and Badger refuses to open a directory that has one. This needs the
+// same lock as Badger, which Badger takes again by itself.
+func prepareLogs(path string) (largest int64, err error) {
+	lock, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return errInUse
+			return 0, errInUse
 		}
-		return fmt.Errorf("lock: %w", err)
+		return 0, fmt.Errorf("lock: %w", err)
 	}
-	entries, err := os.ReadDir(dir.Name())
+	entries, err := os.ReadDir(path)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, entry := range entries {
-		if !strings.HasSuffix(entry.Name(), ".mem") && !strings.HasSuffix(entry.Name(), ".vlog") {
+		memtable := strings.HasSuffix(entry.Name(), ".mem")
+		if !memtable && !strings.HasSuffix(entry.Name(), ".vlog") {
 			continue
 		}
 		info, err := entry.Info()
 		if err != nil {
-			return err
+			return 0, err
 		}
-		if info.Size() > 0 {
-			continue
+		if info.Size() == 0 {
+			if err := os.Remove(filepath.Join(path, entry.Name())); err != nil {
+				return 0, err
+			}
 		}
-		if err := os.Remove(filepath.Join(dir.Name(), entry.Name())); err != nil {
-			return err
+		if memtable {
+			largest = max(largest, info.Size())
 		}
 	}
-	return nil
+	return largest, nil
 }
 
 // freeBytes is how much may still be written to the directory's disk.

@@ -38,7 +38,7 @@ func readOffline(dir string, logger *slog.Logger) (all []KeptUndecodable, err er
 		return nil, fmt.Errorf("no store: %w", err)
 	}
 	o := Options{Dir: dir, Logger: logger, MemTableSize: DefaultMemTableSize}
-	db, err := badger.Open(badgerOptions(o))
+	db, err := openDatabase(o, badgerOptions)
 	if err != nil {
 		return nil, err
 	}

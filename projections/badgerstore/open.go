@@ -95,16 +95,13 @@ func open(o Options, settings func(Options) badger.Options) (_ *Store, err error
 	if err := makeDir(o.Dir); err != nil {
 		return nil, err
 	}
-	dir, err := os.Open(o.Dir)
+	db, err := openDatabase(o, settings)
 	if err != nil {
 		return nil, err
 	}
-	if err := removeEmptyLogs(dir); err != nil {
-		return nil, errors.Join(err, dir.Close())
-	}
-	db, err := badger.Open(settings(o))
+	dir, err := os.Open(o.Dir)
 	if err != nil {
-		return nil, errors.Join(err, dir.Close())
+		return nil, errors.Join(err, db.Close())
 	}
 	s := &Store{dirPath: o.Dir, db: db, dir: dir, reserve: reserveOf(o.MemTableSize)}
 	s.maxBatch = int(min(db.MaxBatchSize(), db.MaxBatchCount()*materialize.RecordSize)) - batchSlack

@@ -27,7 +27,7 @@ func tablesFollow(name string) bool { return strings.HasSuffix(name, ".sst") }
 func TestPowerCut(t *testing.T) {
 	// Some cuts until there are tables to compact; not too many, because what is
 	// on the disk is folded again after each.
-	cuts := 15
+	cuts := 12
 	if testing.Short() {
 		cuts = 5
 	}
@@ -110,7 +110,7 @@ func mount(t *testing.T, d *lossyDisk) (mounted, error) {
 // start.
 func (p *powerCuts) round() error {
 	// Opening takes some dozens of writes, filling a memtable some thousand.
-	p.disk.cutAfter(p.src.IntN([]int{30, 300, 3000}[p.src.IntN(3)]))
+	p.disk.cutAfter(p.src.IntN([]int{30, 300, 2000}[p.src.IntN(3)]))
 	err := p.start(p.mode)
 	p.disk = p.disk.reboot(p.src)
 	return err

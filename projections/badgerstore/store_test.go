@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -224,6 +225,54 @@ func TestOpenAfterEmptyLogs(t *testing.T) {
 	defer mustClose(t, s)
 	if saved, found, err := s.Restore(1); err != nil || !found || saved.Checkpoint.Position != 5 {
 		t.Errorf("Restore: %+v, %v, %v", saved, found, err)
+	}
+}
+
+// TestOpenWithSmallerMemtables opens what a crash left of a store with larger
+// memtables: its log as it was, and cut to what is in it, as Badger does when it
+// reads one, just before another crash.
+func TestOpenWithSmallerMemtables(t *testing.T) {
+	o := testOptions(t.TempDir())
+	o.MemTableSize = 32 << 20
+	s := mustOpen(t, o)
+	for i := range int64(1400) {
+		b := &materialize.Batch{Checkpoint: projections.Checkpoint{Position: i}}
+		for n := range int64(100) { // small records take more room in memory than in the log
+			b.WaitingAdded = append(b.WaitingAdded, projections.WaitingEvent{Offset: 100*i + n})
+		}
+		mustCommit(t, s, 1, b)
+	}
+	want, _, err := s.Restore(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left, cut := filepath.Join(t.TempDir(), "left"), filepath.Join(t.TempDir(), "cut")
+	for _, dir := range []string{left, cut} {
+		if err := os.CopyFS(dir, os.DirFS(o.Dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustClose(t, s)
+	logs, err := filepath.Glob(cut + "/*.mem")
+	if err != nil || len(logs) != 1 {
+		t.Fatalf("%v, %v: there should be one log", logs, err)
+	}
+	log, err := os.ReadFile(logs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(logs[0], int64(len(bytes.TrimRight(log, "\x00")))); err != nil {
+		t.Fatal(err)
+	}
+	o.MemTableSize = minMemTableSize
+	for _, dir := range []string{left, cut} {
+		o.Dir = dir
+		s := mustOpen(t, o)
+		got, found, err := s.Restore(1)
+		if err != nil || !found || got.Checkpoint != want.Checkpoint || len(got.Waiting) != len(want.Waiting) {
+			t.Errorf("restored %+v with %d events, not %+v with %d: %v", got.Checkpoint, len(got.Waiting), want.Checkpoint, len(want.Waiting), err)
+		}
+		mustClose(t, s)
 	}
 }
 

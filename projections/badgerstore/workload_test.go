@@ -192,7 +192,7 @@ func workloadRecord(number int32, offset int64) events.Record {
 	src := rand.New(rand.NewPCG(uint64(number), uint64(offset)))
 	// Those before it, the one at this offset, and the next, which is not sent yet.
 	n := offset/sentEvery - int64(src.ExpFloat64()*5) + 1
-	person := func() []byte { return fmt.Appendf(nil, "person-%06d", src.IntN(5000)) }
+	person := func() []byte { return workloadPeople[src.IntN(len(workloadPeople))] }
 	var e events.Event
 	switch {
 	case offset%sentEvery == 0:
@@ -200,9 +200,8 @@ func workloadRecord(number int32, offset int64) events.Record {
 		if src.IntN(4) == 0 {
 			sent.CountOnly, sent.RecipientCount = true, 1000
 		} else {
-			for range src.IntN(3000) {
-				sent.Recipients = append(sent.Recipients, person())
-			}
+			from := src.IntN(len(workloadPeople))
+			sent.Recipients = workloadPeople[from : from+src.IntN(len(workloadPeople)-from)]
 		}
 		e = sent
 	case src.IntN(200) == 0:
@@ -219,6 +218,13 @@ func workloadRecord(number int32, offset int64) events.Record {
 	}
 	return events.Record{Offset: offset, Timestamp: history.Epoch + offset*everyMS, LeaderEpoch: 1, Key: e.Key(), Value: value}
 }
+
+var workloadPeople = func() (all [][]byte) {
+	for i := range 5000 {
+		all = append(all, fmt.Appendf(nil, "person-%06d", i))
+	}
+	return all
+}()
 
 // workloadID is an ID that belongs to the partition.
 func workloadID(number int32, n int64) []byte {

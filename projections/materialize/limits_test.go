@@ -63,6 +63,7 @@ func TestLargestRecord(t *testing.T) {
 			most := materialize.LargestRecord(waiting) + 64<<10
 			c := testConfig(memstore.Open(&memstore.Medium{}, most))
 			c.Lineage.Limits.Waiting = waiting
+			c.FlushBytes = most
 			p, s := openChecked(t, c)
 			p.StartAt(0)
 			l := newLog(t)
@@ -75,6 +76,10 @@ func TestLargestRecord(t *testing.T) {
 			mustFlush(t, p)
 			if got := p.Stats().Waiting; got != waiting {
 				t.Fatalf("%d wait", got)
+			}
+			// With as much before it in the same flush as there is room for.
+			for i := range 1000 {
+				mustApply(t, p, l.sent(fmt.Sprint(i), 3))
 			}
 			mustApply(t, p, first(l, id))
 			mustFlush(t, p)

@@ -29,10 +29,10 @@ func waitingOf(offsets ...int64) (all []projections.WaitingEvent) {
 	return all
 }
 
-func (h *harness) wantWaiting(partition int32, offsets ...int64) {
+func (h *harness) wantWaiting(offsets ...int64) {
 	h.t.Helper()
 	for range 2 {
-		if got, want := h.restore(partition).Waiting, waitingOf(offsets...); !slices.Equal(got, want) {
+		if got, want := h.restore(1).Waiting, waitingOf(offsets...); !slices.Equal(got, want) {
 			h.t.Fatalf("%d events wait: %.500v; want %d: %.500v", len(got), fmt.Sprint(got), len(want), fmt.Sprint(want))
 		}
 		h.reopen()
@@ -47,13 +47,13 @@ func testWaiting(_ *testing.T, h *harness) {
 		h.commit(1, b)
 	}
 	change([]int64{0, 1, 2, 255, 256, 1 << 40}, nil)
-	h.wantWaiting(1, 0, 1, 2, 255, 256, 1<<40)
+	h.wantWaiting(0, 1, 2, 255, 256, 1<<40)
 	change([]int64{1<<40 + 1}, []int64{0, 2, 1 << 40})
-	h.wantWaiting(1, 1, 255, 256, 1<<40+1)
+	h.wantWaiting(1, 255, 256, 1<<40+1)
 	change(nil, []int64{1, 255, 256, 1<<40 + 1})
-	h.wantWaiting(1)
+	h.wantWaiting()
 	change([]int64{1<<40 + 9}, nil)
-	h.wantWaiting(1, 1<<40+9)
+	h.wantWaiting(1<<40 + 9)
 }
 
 // testManyWaitingLeave is for what one MessageSent can take.
@@ -78,11 +78,11 @@ func testManyWaitingLeave(_ *testing.T, h *harness) {
 		}
 	}
 	h.commit(1, b)
-	h.wantWaiting(1, left...)
+	h.wantWaiting(left...)
 	b = batch(3)
 	b.WaitingAdded, b.WaitingRemoved = waitingOf(1<<30), left
 	h.commit(1, b)
-	h.wantWaiting(1, 1<<30)
+	h.wantWaiting(1 << 30)
 }
 
 func undecodable(offset int64) materialize.Undecodable {
