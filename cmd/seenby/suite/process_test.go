@@ -50,6 +50,11 @@ func newProcess(t *testing.T, name, listen string, args ...string) *process {
 	p := &process{name: name, listen: listen, args: args, log: filepath.Join(t.TempDir(), name+".log")}
 	t.Cleanup(func() {
 		p.stop(syscall.SIGKILL)
+		for _, bad := range []string{"WARNING: DATA RACE", "panic:"} {
+			if strings.Contains(p.text(), bad) {
+				t.Errorf("the log of %s has %q: %s", name, bad, p.text())
+			}
+		}
 		if t.Failed() {
 			t.Logf("the end of the log of %s (seenby %s):\n%s", name, strings.Join(p.args, " "), p.tail())
 		}
@@ -149,7 +154,7 @@ func (p *process) url(path string) string { return "http://" + p.listen + path }
 func (p *process) text() string {
 	b, err := os.ReadFile(p.log)
 	if err != nil {
-		return err.Error()
+		return err.Error() // It was never started.
 	}
 	return string(b)
 }

@@ -101,6 +101,7 @@ func (st *storm) run(t *testing.T) {
 	defer stopWatching()
 	underLoad := int64(0)
 	load, loadCtx := errgroup.WithContext(ctx)
+	seeds := [2]uint64{st.rng.Uint64(), st.rng.Uint64()} // From here on chance is the wrecker's.
 	for range st.size.writers {
 		load.Go(func() error { return st.write(loadCtx) })
 	}
@@ -114,8 +115,7 @@ func (st *storm) run(t *testing.T) {
 		// A short load may be over before anything is two seconds old.
 		return poll(ctx, func() bool { return st.checks.Load() >= enoughChecks })
 	})
-	for i := range 2 {
-		seed := st.rng.Uint64()
+	for i, seed := range seeds {
 		g.Go(func() error { return st.watchFreshness(watchCtx, rand.New(rand.NewPCG(seed, 0))) })
 		g.Go(func() error { return st.follow(watchCtx, rand.New(rand.NewPCG(seed, 1)), i) })
 	}
@@ -123,6 +123,9 @@ func (st *storm) run(t *testing.T) {
 		t.Fatal(err)
 	}
 	close(st.versions)
+	if st.broker != "" {
+		t.Logf("broker %s was killed and started again", st.broker)
+	}
 	t.Logf("%d pulls were checked for freshness, %d of them under load", st.checks.Load(), underLoad)
 }
 
