@@ -114,6 +114,8 @@ func appendRecall(writes []write, partition int32, c materialize.Change) []write
 
 // commit writes one transaction and makes it durable.
 func (s *Store) commit(writes []write) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err := s.writable(); err != nil {
 		return err
 	}

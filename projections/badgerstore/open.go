@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
@@ -65,7 +66,12 @@ type Store struct {
 	dir      *os.File
 	reserve  uint64
 	maxBatch int
-	failed   atomic.Pointer[error]
+
+	// mu is held by each write. Badger writes one after the other anyway, and
+	// syncs after each. But a write must not begin before it is known that the
+	// one before it did not fail.
+	mu     sync.Mutex
+	failed atomic.Pointer[error]
 }
 
 var _ materialize.Store = (*Store)(nil)
