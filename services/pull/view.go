@@ -42,7 +42,8 @@ type Reader struct {
 }
 
 // View is what is known of a message, and of the look at it, at one moment.
-// Readers is shared with other views: it must not be changed, and never changes.
+// Readers and OptedOutCount are shared with other views: they must not be changed,
+// and never change.
 type View struct {
 	MessageID string
 

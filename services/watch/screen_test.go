@@ -283,5 +283,35 @@ func TestTerminalFails(t *testing.T) {
 		if err := Screen(t.Context(), o, Terminal{Keys: strings.NewReader(""), Size: newFakeScreen(1, 1).size}); !errors.Is(err, gone) {
 			t.Errorf("ended by %v", err)
 		}
+		o = options(leavingFails{gone}, set("v1", false, 1, "bob"))
+		if err := Screen(t.Context(), o, Terminal{Keys: strings.NewReader("q"), Size: newFakeScreen(40, 10).size}); !errors.Is(err, gone) {
+			t.Errorf("ended by %v", err)
+		}
+	})
+}
+
+// leavingFails is a terminal that is lost before it can be restored.
+type leavingFails struct{ err error }
+
+func (w leavingFails) Write(p []byte) (int, error) {
+	if strings.HasPrefix(string(p), leaveScreen) {
+		return 0, w.err
+	}
+	return len(p), nil
+}
+
+// TestShorterFrame: nothing of a longer frame stays on the screen.
+func TestShorterFrame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t.Context(), newFakeScreen(60, 12), set("v1", false, 4, "bob", "carol", "dan", "eve"), set("v2", false, 1, "bob"), unchanged)
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if n := strings.Count(s.String(), "pulls"); n != 1 || !strings.Contains(s.String(), "read by 1 of 5") {
+			t.Errorf("after the set has become smaller:\n%s", s)
+		}
+		s.press(t, "q")
+		if err := s.end(t); err != nil {
+			t.Error(err)
+		}
 	})
 }
