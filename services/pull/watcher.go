@@ -213,7 +213,8 @@ func (w *Watcher) View(messageID string) View {
 	return w.schedule.view(messageID)
 }
 
-// Close ends all looks and waits for what the Watcher has started. Views can
+// Close ends all looks and waits for what the Watcher has started. Connections
+// that are idle by then are the Transport's to keep. Views can
 // still be read; everything else is without effect from then on.
 func (w *Watcher) Close() {
 	w.change(func(s *schedule, _ time.Duration) {
