@@ -18,6 +18,8 @@ import (
 
 	"github.com/alecthomas/kong"
 	"golang.org/x/term"
+
+	"github.com/seenby/seenby/services/watch"
 )
 
 // The exit codes.
@@ -35,20 +37,24 @@ const (
 type IO struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
-	// Terminal says which of Stdout and Stderr are terminals.
-	Terminal Terminal
-	Now      func() time.Time
+	// ErrTerminal says that Stderr is a terminal.
+	ErrTerminal bool
+	// Screen takes the terminal over that Stdin and Stdout are, until restore; nil
+	// if they are none.
+	Screen func() (_ watch.Terminal, restore func() error, _ error)
+	Now    func() time.Time
 }
-
-// Terminal says which streams are terminals.
-type Terminal struct{ Stdout, Stderr bool }
 
 // Process is the process's own IO.
 func Process() IO {
-	return IO{
+	io := IO{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now,
-		Terminal: Terminal{Stdout: term.IsTerminal(int(os.Stdout.Fd())), Stderr: term.IsTerminal(int(os.Stderr.Fd()))},
+		ErrTerminal: term.IsTerminal(int(os.Stderr.Fd())),
 	}
+	if term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())) {
+		io.Screen = rawScreen
+	}
+	return io
 }
 
 // commands is the command line.
@@ -62,6 +68,7 @@ type commands struct {
 	Query      queryCommand      `cmd:"" help:"Run the process that clients pull from; stateless."`
 	Topic      topicCommand      `cmd:"" help:"Make or judge the topic."`
 	Token      tokenCommand      `cmd:"" help:"Print a bearer token."`
+	Watch      watchCommand      `cmd:"" help:"Show who reads a message, in a terminal, as it happens."`
 	Inspect    inspectCommand    `cmd:"" help:"Show what a projector holds."`
 }
 

@@ -119,6 +119,12 @@ func TestUsage(t *testing.T) {
 		{[]string{"standalone"}, "--data"},
 
 		{[]string{"inspect", "undecodable", "--projector", "http://127.0.0.1:1"}, "--internal-secret-file"},
+		{[]string{"watch"}, "message-id"},
+		{[]string{"watch", "m1"}, "--token-file"},
+		{[]string{"watch", "m1", "--auth-key-file", key}, "--subject"},
+		{[]string{"watch", "m1", "--auth-key-file", key, "--subject", "alice", "--url", "nowhere"}, "--url"},
+		{[]string{"watch", "m1", "--token-file", key, "--timeout", "0s"}, "--timeout"},
+		{[]string{"watch", "..", "--token-file", key}, "ID"},
 		{[]string{"inspect", "undecodable"}, "--projector or --data"},
 		{[]string{"inspect", "undecodable", "--projector", "::", "--internal-secret-file", key}, "--projector"},
 	} {
@@ -158,7 +164,7 @@ func TestHelp(t *testing.T) {
 		args []string
 		says []string
 	}{
-		{[]string{"--help"}, []string{"standalone", "ingest", "projector", "query", "topic", "token", "inspect"}},
+		{[]string{"--help"}, []string{"standalone", "ingest", "projector", "query", "topic", "token", "watch", "inspect"}},
 		{[]string{"token", "--help"}, []string{"--subject", "$SEENBY_SUBJECT"}},
 		{[]string{"topic", "create", "--help"}, []string{"--partitions", "$SEENBY_PARTITIONS"}},
 	} {

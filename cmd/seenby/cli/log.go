@@ -13,7 +13,7 @@ type logFlags struct {
 // logger returns the logger of a process. It writes to stderr.
 func (f logFlags) logger(io IO) *slog.Logger {
 	options := &slog.HandlerOptions{Level: f.Level}
-	if f.Format == "text" || f.Format == "auto" && io.Terminal.Stderr {
+	if f.Format == "text" || f.Format == "auto" && io.ErrTerminal {
 		return slog.New(slog.NewTextHandler(io.Stderr, options))
 	}
 	return slog.New(slog.NewJSONHandler(io.Stderr, options))

@@ -95,7 +95,7 @@ func TestTextLogs(t *testing.T) {
 	var stdout, stderr stream
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel() // it ends as soon as it has begun
-	io := cli.IO{Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr, Now: time.Now, Terminal: cli.Terminal{Stderr: true}}
+	io := cli.IO{Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr, Now: time.Now, ErrTerminal: true}
 	key := keyFile(t)
 	if code := cli.Run(ctx, io, []string{"query", "--projectors", "http://127.0.0.1:1", "--auth-key-file", key, "--internal-secret-file", key, "--listen", "127.0.0.1:0"}); code != cli.Done {
 		t.Errorf("exit code %d: %s", code, stderr.String())
