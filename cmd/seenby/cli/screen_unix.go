@@ -35,7 +35,7 @@ func rawScreen() (watch.Terminal, func() error, error) {
 	}
 	size := func() (width, height int) {
 		width, height, err := term.GetSize(screen)
-		if err != nil {
+		if err != nil || width <= 0 || height <= 0 {
 			return usualWidth, usualHeight
 		}
 		return width, height
