@@ -136,9 +136,13 @@ func fits(pattern, escaped string) bool {
 
 // serveHTTP has Echo match the path as it was sent, so that %2F in an ID is
 // data. Left alone, Echo sees the decoded path whenever its encoding was the
-// usual one, and IDs would be decoded twice.
+// usual one, and IDs would be decoded twice. A RawPath that is there is what was
+// sent; EscapedPath would decode its %2F if anything else in it, such as a letter
+// beyond ASCII, is usually escaped and was not.
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
-	r.URL.RawPath = r.URL.EscapedPath()
+	if r.URL.RawPath == "" {
+		r.URL.RawPath = r.URL.EscapedPath()
+	}
 	s.echo.ServeHTTP(w, r)
 }
 

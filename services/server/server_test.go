@@ -226,6 +226,8 @@ var ids = map[string]string{
 	"m1": "m1", "a%2Fb": "a/b", "a%252Fb": "a%2Fb", "a%20b": "a b", "a%2520b": "a%20b", "a+b": "a+b", "a;b": "a;b", "*": "*", "...": "...", "%2A": "*",
 	"receipts": "receipts", ":message_id": ":message_id", "{message_id}": "{message_id}", "a%3Fb": "a?b", "a%23b": "a#b", "%2F": "/", "%F0%9F%98%80": "😀", "é": "é",
 	"a:b@c": "a:b@c", "a%3Ab": "a:b", "a,b=c&d": "a,b=c&d", "'": "'", `"`: `"`, "[a]": "[a]", "a%5Cb": `a\b`, "%41": "A", "~": "~", "%7E": "~", "%25": "%",
+	// Raw where clients should have escaped, beside %2F.
+	"é%2Fb": "é/b", `a%2F"b`: `a/"b`, "a|b%2fc^": "a|b/c^", `é%252F`: "é%2F",
 	"%2E%2E": "", "%2e": "", "..": "", ".": "", "%00": "", "%0A": "", "%FF": "", "%C2%85": "",
 }
 
