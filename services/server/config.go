@@ -30,13 +30,17 @@ const (
 	DefaultUserRate = 50
 )
 
+// maxUserRate is far from where the arithmetic of rates overflows, and beyond
+// what a process answers.
+const maxUserRate = 1_000_000
+
 // What Validate finds wrong, each with the flag to set right.
 var (
 	ErrListen       = errors.New("--listen must be host:port, such as 127.0.0.1:8080 or :8080")
 	ErrTLSPair      = errors.New("--tls-cert and --tls-key must be given together")
 	ErrTimeout      = errors.New("time-outs must be 0 (the default) or more")
 	ErrWriteTimeout = errors.New("the write time-out must be longer than the request time-out, or answers are cut off")
-	ErrRate         = errors.New("--user-rate and its burst must be 0 or more")
+	ErrRate         = errors.New("--user-rate must be from 0 to 1000000, and --user-burst 0 or more")
 	ErrLimits       = errors.New("the limits of headers and of requests in flight must be 0 (the default) or more")
 	// ErrIncomplete is for the program that forgot to set something.
 	ErrIncomplete = errors.New("server: Logger, Registry, Ready and, unless all routes are public, Authenticate must be set")
@@ -97,7 +101,7 @@ func (c Config) Validate() error {
 			return ErrIncomplete
 		}
 	}
-	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+	if !isAddress(c.Listen) {
 		return fmt.Errorf("%w, not %q", ErrListen, c.Listen)
 	}
 	if (c.CertFile == "") != (c.KeyFile == "") {
@@ -110,13 +114,23 @@ func (c Config) Validate() error {
 		return fmt.Errorf("%w: %v and %v", ErrWriteTimeout, d.WriteTimeout, d.RequestTimeout)
 	}
 	// The comparison is false for NaN.
-	if !(c.UserRate >= 0) || c.UserBurst < 0 {
+	if !(c.UserRate >= 0) || c.UserRate > maxUserRate || c.UserBurst < 0 {
 		return ErrRate
 	}
 	if min(c.MaxHeaderBytes, c.MaxInFlight) < 0 {
 		return ErrLimits
 	}
 	return nil
+}
+
+// isAddress says whether s is host:port, of a port that there is. Whether the
+// host is this machine's is for the listener to find out.
+func isAddress(s string) bool {
+	_, port, err := net.SplitHostPort(s)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	return err == nil
 }
 
 func (c Config) withDefaults() Config {

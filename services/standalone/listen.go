@@ -13,7 +13,10 @@ var ErrRemote = errors.New("standalone is for trying on one machine, and other m
 // checkListen refuses an address of which anything is beyond loopback, unless
 // that is allowed. A name counts for all that it stands for.
 func (c Config) checkListen(ctx context.Context) error {
-	host, _, err := net.SplitHostPort(c.Listen)
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err == nil {
+		_, err = net.DefaultResolver.LookupPort(ctx, "tcp", port)
+	}
 	switch {
 	case err != nil:
 		return fmt.Errorf("--listen must be host:port, such as 127.0.0.1:8080, not %q", c.Listen)

@@ -21,6 +21,8 @@ func TestLoopbackOnly(t *testing.T) {
 		{listen: "10.0.0.1:8080", remote: true},
 		{listen: "192.0.2.1:80", remote: true},
 		{listen: "127.0.0.1", bad: true},
+		{listen: "127.0.0.1:65536", bad: true},
+		{listen: "0.0.0.0:no-such-port", bad: true},
 		{listen: "", bad: true},
 	} {
 		err := Config{Listen: c.listen}.checkListen(t.Context())
