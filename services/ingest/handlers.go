@@ -13,15 +13,15 @@ import (
 )
 
 func (s *Service) putMessage(ctx context.Context, r *server.Request) (contract.Answer, *contract.Problem) {
-	id, problem := messageID(r)
-	if problem != nil {
-		return contract.Answer{}, problem
-	}
+	id, malformed := messageID(r)
 	e, problem := contract.DecodePut(id, r.Body)
+	// A 413 comes before a 400, here and below.
+	if malformed != nil && (problem == nil || problem.Code != contract.RosterTooLarge) {
+		problem = malformed
+	}
 	if problem != nil {
 		return contract.Answer{}, problem
 	}
-	// A 413 comes before a 400.
 	message, problem := entry(e)
 	if problem != nil {
 		return contract.Answer{}, problem
