@@ -157,7 +157,7 @@ func (s *Standalone) wire() error {
 	}
 	pulls, err := query.New(query.Config{
 		Copies: []query.Copy{{Nodes: []query.Node{{Name: "in this process", Owner: query.InProcess(s.projector)}}}},
-		Sealer: secret, OwnerTimeout: query.DefaultOwnerTimeout, StatusEvery: query.DefaultStatusEvery,
+		Sealer: secret, OwnerTimeout: c.ownerTimeout(), StatusEvery: query.DefaultStatusEvery,
 		Logger: c.Logger, Registerer: c.Registry, Now: c.Now,
 	})
 	if err != nil {
@@ -174,7 +174,7 @@ func (s *Standalone) wire() error {
 	s.routes = slices.Concat(writes.Routes(), pulls.Routes())
 	s.server, err = server.New(server.Config{
 		Listen: c.Listen, Service: "standalone", Logger: c.Logger, Registry: c.Registry,
-		Routes: s.routes, Authenticate: verifier.Authenticate,
+		Routes: s.routes, Authenticate: verifier.Authenticate, RequestTimeout: c.requestTimeout(),
 		Ready: func() error { return errors.Join(writes.Ready(), s.projector.Ready(), pulls.Ready()) },
 	})
 	return err
@@ -191,6 +191,17 @@ func (c Config) projector() projector.Config {
 		MaxWait: c.MaxWait, PollInterval: c.PollInterval, PollWindow: c.PollWindow, VisibleTo: c.VisibleTo,
 		Logger: c.Logger, Registerer: c.Registry, Now: c.Now,
 	}
+}
+
+// ownerTimeout and requestTimeout leave as much time around a pull's wait as the
+// defaults do, so that however long it may wait, it ends as not fresh and is not
+// cut off before.
+func (c Config) ownerTimeout() time.Duration {
+	return c.MaxWait + query.DefaultOwnerTimeout - projector.DefaultMaxWait
+}
+
+func (c Config) requestTimeout() time.Duration {
+	return c.MaxWait + server.DefaultRequestTimeout - projector.DefaultMaxWait
 }
 
 // keys opens a file of keys, which is read again while standalone runs.
