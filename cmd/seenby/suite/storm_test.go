@@ -28,7 +28,7 @@ type size struct {
 func sizes(k *kafka) size {
 	if k.real() {
 		return size{
-			shape:      shape{messages: 1000, receipts: 162_000, people: 5000, group: 250, crowd: maxListed + 500},
+			shape:      shape{messages: 1000, receipts: 165_000, people: 5000, group: 250, crowd: maxListed + 500},
 			partitions: 64, writers: 8, kills: 20,
 		}
 	}
