@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -66,6 +67,16 @@ func (f serverFlags) into(c *server.Config) {
 	c.CertFile, c.KeyFile = f.TLSCert, f.TLSKey
 	c.RequestTimeout, c.MaxInFlight = f.RequestTimeout, f.MaxInFlight
 	c.DrainDelay, c.ShutdownGrace = f.DrainDelay, f.ShutdownGrace
+}
+
+// within returns a usage error if what a flag allows a request to wait for does
+// not end before the request does: the time-out would be told instead of what was
+// waited for.
+func (f serverFlags) within(flag string, wait time.Duration) error {
+	if limit := cmp.Or(f.RequestTimeout, server.DefaultRequestTimeout); wait >= limit {
+		return usage(fmt.Errorf("%s must be less than --request-timeout (%v), not %v", flag, limit, wait))
+	}
+	return nil
 }
 
 // userFlags bound what users may ask of a public process.

@@ -79,6 +79,9 @@ func (c *projectorCommand) Run(ctx context.Context, io IO, log logFlags) error {
 	if err := config.Validate(); err != nil {
 		return usage(err)
 	}
+	if err := c.within("--max-wait", c.MaxWait); err != nil {
+		return err
+	}
 	service, err := projector.New(config)
 	if err != nil {
 		return err

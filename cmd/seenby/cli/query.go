@@ -45,6 +45,9 @@ func (c *queryCommand) Run(ctx context.Context, io IO, log logFlags) error {
 	if err := config.Validate(); err != nil {
 		return usage(err)
 	}
+	if err := c.within("--owner-timeout", c.OwnerTimeout); err != nil {
+		return err
+	}
 	service, err := query.New(config)
 	if err != nil {
 		return err
