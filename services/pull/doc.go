@@ -48,6 +48,7 @@
 // Make one Watcher per signed-in user. Its token source is asked before each
 // pull, and told when a token was refused:
 //
+//	var watcher *pull.Watcher
 //	watcher, err := pull.New(pull.Config{
 //		BaseURL:  "https://receipts.example.com",
 //		Token:    session.Token,

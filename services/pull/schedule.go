@@ -1,6 +1,7 @@
 package pull
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -215,7 +216,7 @@ func (s *schedule) rested(m *watched, now time.Duration) bool {
 }
 
 // step does what the time calls for. It returns the trips of the flight that is
-// to be made now, newest look first, or nil.
+// to be made now, in order, or nil.
 func (s *schedule) step(now time.Duration) []*trip {
 	due := s.due(now)
 	if due != nil {
@@ -234,7 +235,7 @@ func (s *schedule) step(now time.Duration) []*trip {
 	return s.flight.trips
 }
 
-// due returns the looks to pull now, newest first.
+// due returns the looks to pull now, in the order of their requests.
 func (s *schedule) due(now time.Duration) []*look {
 	ticks := s.tick != nil && now >= s.nextTick()
 	if ticks {
@@ -260,7 +261,24 @@ func (s *schedule) due(now time.Duration) []*look {
 	for _, l := range due {
 		l.newcomer = false
 	}
-	return due[:min(len(due), maxBatch)]
+	due = due[:min(len(due), maxBatch)]
+	slices.SortStableFunc(due, func(a, b *look) int { return a.message.compareRequested(b.message) })
+	return due
+}
+
+// compareRequested orders a batch: who has waited longest is first. A batch may
+// break off at a message that the server cannot answer, and those behind it would
+// otherwise be behind it every time.
+func (m *watched) compareRequested(other *watched) int {
+	switch {
+	case m.pulled && other.pulled:
+		return cmp.Compare(m.requestedAt, other.requestedAt)
+	case m.pulled:
+		return 1
+	case other.pulled:
+		return -1
+	}
+	return 0
 }
 
 // missed makes newcomers whose time has come while a pull is in flight wait for
