@@ -121,6 +121,7 @@ func parser(c *commands, options ...kong.Option) (*kong.Kong, error) {
 		kong.Name("seenby"),
 		kong.Description(description),
 		kong.DefaultEnvars("SEENBY"),
+		kong.WithBeforeApply(flagsWin),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120, NoExpandSubcommands: true}),
 	)
 	return kong.New(c, options...)
