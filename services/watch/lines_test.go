@@ -88,6 +88,9 @@ stopped: the server expects no change
 				if (err != nil) != (c.fails != "") || err != nil && !strings.Contains(err.Error(), c.fails) {
 					t.Errorf("the error is %v, want %q", err, c.fails)
 				}
+				if err != nil && strings.Contains(err.Error(), "\x1b") {
+					t.Errorf("the error %q moves more on a terminal than text", err)
+				}
 			})
 		})
 	}

@@ -19,6 +19,7 @@ func TestText(t *testing.T) {
 		"\u2028\u2029":                    `\u{2028}\u{2029}`,
 		"\u3164\u034f":                    `\u{3164}\u{34f}`,
 		"\U000e0041":                      `\u{e0041}`,
+		"bob\ufe0f, bob\U000e0100":        `bob\u{fe0f}, bob\u{e0100}`,
 		"\ue000":                          `\u{e000}`,
 		"no\u00a0break":                   `no\u{a0}break`,
 		`back\slash`:                      `back\\slash`,

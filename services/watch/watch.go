@@ -65,7 +65,7 @@ func (w *watching) close() { w.watcher.Close() }
 // Lines looks at the message once, and writes one line for each change: a
 // reader, a recall, a pull that failed, and at last why the look has ended. It
 // returns an error if ctx ends before the look, if the look failed, and if its
-// last pull did.
+// last pull did. What the server says in it is shown as text, too.
 func Lines(ctx context.Context, o Options) error {
 	w, err := begin(o)
 	if err != nil {
@@ -79,7 +79,7 @@ func Lines(ctx context.Context, o Options) error {
 			return fmt.Errorf("writing what was read: %w", err)
 		}
 		if !v.Looking {
-			return v.Err
+			return shown(v.Err)
 		}
 		select {
 		case <-w.changed:
@@ -88,6 +88,20 @@ func Lines(ctx context.Context, o Options) error {
 		}
 	}
 }
+
+// shownError is an error whose text may go to a terminal: it has a server's words
+// in it, or those of whoever answers in its place.
+type shownError struct{ error }
+
+func shown(err error) error {
+	if err == nil {
+		return nil
+	}
+	return shownError{err}
+}
+
+func (e shownError) Error() string { return text(e.error.Error()) }
+func (e shownError) Unwrap() error { return e.error }
 
 // notFound says whether err is that there is no such message to see.
 func notFound(err error) bool {
