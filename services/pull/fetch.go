@@ -126,6 +126,8 @@ func (p *pulling) page(r *response) (done bool, err error) {
 	}
 	a := &p.answer
 	switch {
+	case len(page.Readers) > p.pageSize:
+		return true, fmt.Errorf("a page has %d readers, of %d that were asked for", len(page.Readers), p.pageSize)
 	case p.cursor == "":
 		if page.Delta && p.item.version == "" {
 			return true, errors.New("the answer is a difference to what was not presented")

@@ -32,7 +32,8 @@ type Config struct {
 	// Token returns the bearer token for the next pull. If refused is not empty,
 	// it is the token that the server has just refused: another one is needed,
 	// and an error ends all looks. Other errors count as the network's. Token is
-	// called by one goroutine at a time, and has Timeout to return.
+	// called by one goroutine at a time, and has Timeout to return. It must not
+	// call Close, which waits for it.
 	Token func(ctx context.Context, refused string) (string, error)
 
 	// Transport makes the requests; by default http.DefaultTransport. Redirects

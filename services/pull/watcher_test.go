@@ -310,6 +310,22 @@ func TestBodyLimits(t *testing.T) {
 	}
 }
 
+// TestPageLimit: a page of more readers than were asked for is no answer.
+func TestPageLimit(t *testing.T) {
+	for size, want := range map[int]string{2: "v1", 1: ""} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWatcher(t, Config{PageSize: size, Transport: transport(func(*http.Request) (*http.Response, error) {
+				return httpResponse(200, nil, page("m1", "v1", false, 2, "a", "b")), nil
+			})})
+			w.Look(Message{ID: "m1"})
+			synctest.Wait()
+			if v := w.View("m1"); v.Version != want || (v.Err == nil) != (want != "") {
+				t.Errorf("two readers where %d were asked for make %+v", size, v)
+			}
+		})
+	}
+}
+
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -47,6 +48,8 @@ func decodePage(body []byte, messageID string) (*wirePage, error) {
 		return nil, errors.New("its next is not a cursor")
 	case p.ReadCount < 0 || p.RecipientCount < 0:
 		return nil, errors.New("a count is negative")
+	case slices.ContainsFunc(p.Readers, func(r Reader) bool { return r.ReaderID == "" }):
+		return nil, errors.New("a reader has no ID")
 	}
 	return &p, nil
 }

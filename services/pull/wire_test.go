@@ -27,7 +27,9 @@ func TestDecodePage(t *testing.T) {
 		``, `null`, `[]`, `{`, `{"message_id": 1}`, `{"message_id": "m2", "version": "v"}`, `{"message_id": "m1"}`,
 		`{"message_id": "m1", "version": "a b"}`, `{"message_id": "m1", "version": "v\r\nX: y"}`, `{"message_id": "m1", "version": "é"}`,
 		`{"message_id": "m1", "version": "v", "next": ""}`, `{"message_id": "m1", "version": "v", "next": "c&d"}`,
-		`{"message_id": "m1", "version": "v", "read_count": -1}`, `{"message_id": "m1", "version": "v", "readers": [{"read_at": "yesterday"}]}`,
+		`{"message_id": "m1", "version": "v", "read_count": -1}`, `{"message_id": "m1", "version": "v", "readers": [{}]}`,
+		`{"message_id": "m1", "version": "v", "readers": [{"reader_id": null, "read_at": "2026-11-23T08:00:04.120Z"}]}`,
+		`{"message_id": "m1", "version": "v", "readers": [{"read_at": "yesterday"}]}`,
 	} {
 		if p, err := decodePage([]byte(bad), "m1"); err == nil {
 			t.Errorf("%s is %+v", bad, p)
