@@ -15,6 +15,7 @@ import (
 // TestProxy holds the proxy to what other tests take for granted: a client knows
 // of no broker but by the proxy's addresses, and Kafka goes and comes back.
 func TestProxy(t *testing.T) {
+	t.Parallel()
 	k := theKafka(t)
 	topic := k.newTopic(t, 3)
 	p := newProxy(t, k)

@@ -14,7 +14,8 @@
 //	                           grpcio-tools
 //	SEENBY_TEST_SEED           the seed of a run that failed, to repeat its load
 //
-// The tests run one after another, as some of them stop brokers.
+// Tests that stop brokers, or load the machine, run one after another; those that
+// mostly wait are parallel, which is after all others.
 package suite
 
 import (

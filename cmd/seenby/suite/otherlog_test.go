@@ -11,6 +11,7 @@ import (
 
 // TestAnotherTopic presents what one topic's service gave out to another's.
 func TestAnotherTopic(t *testing.T) {
+	t.Parallel()
 	k := theKafka(t)
 	here, there := newSystem(t, k, 4).small(), newSystem(t, k, 4).small()
 	position := there.send(putMessage("m1", "alice", "bob"))

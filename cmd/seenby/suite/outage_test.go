@@ -13,6 +13,7 @@ import (
 // pulls are answered with a lag that grows, and all of it is well again without
 // a restart.
 func TestKafkaOutOfReach(t *testing.T) {
+	t.Parallel()
 	for name, how := range map[string]mode{"refused": refusing, "hanging": hanging} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // Each has Kafka for itself to take away.
@@ -103,6 +104,7 @@ func lagOf(t *testing.T, a answer) time.Duration {
 // TestNotFresh has a projector that Kafka is kept from be asked for what was
 // acknowledged meanwhile.
 func TestNotFresh(t *testing.T) {
+	t.Parallel()
 	k := theKafka(t)
 	s := newSystem(t, k, 4)
 	s.addIngest()
@@ -132,4 +134,46 @@ func TestNotFresh(t *testing.T) {
 	if got := s.awaitRead(t, "alice", "m1", position); got.ReadCount != 1 {
 		t.Errorf("what was acknowledged is not there: %+v", got)
 	}
+}
+
+// TestStarting asks query before there is any projector.
+func TestStarting(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, theKafka(t), 1)
+	s.addProjectors(1)
+	s.addQuery().start(t)
+	s.query.awaitUnready(t, s.projectors[0].listen)
+	a := s.expect(mustAsk(t, s, pullMessage("alice", "m1", nil)), http.StatusServiceUnavailable, "starting")
+	if a.header.Get("Retry-After") == "" {
+		t.Error("starting without Retry-After")
+	}
+	s.projectors[0].start(t)
+	s.query.awaitReady(t)
+	s.expect(mustAsk(t, s, pullMessage("alice", "m1", nil)), http.StatusNotFound, "not_found")
+}
+
+// TestTooBusy fills a process that lets two requests in at a time.
+func TestTooBusy(t *testing.T) {
+	t.Parallel()
+	k := theKafka(t)
+	s := newSystem(t, k, 1)
+	p := newProxy(t, k)
+	s.brokers = p.brokers
+	in := s.addIngest("--max-in-flight", "2")
+	s.start()
+	p.become(hanging)
+	ask := func(int) (answer, error) {
+		return s.client.ask(t.Context(), s.client.ingest[0], readMessages("bob", "m1"))
+	}
+	answers := inFlight(t, in, 2, ask)
+	a, err := ask(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.expect(a, http.StatusServiceUnavailable, "overloaded")
+	p.become(passing)
+	for range 2 {
+		s.expect(<-answers, http.StatusAccepted, "")
+	}
+	s.send(readMessages("bob", "m1"))
 }

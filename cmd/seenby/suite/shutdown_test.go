@@ -132,6 +132,7 @@ func (s *set) list() []string {
 // TestShutdownAnswers ends processes that have requests in flight, which wait for
 // a Kafka that does not answer. They are answered when it does.
 func TestShutdownAnswers(t *testing.T) {
+	t.Parallel()
 	k := theKafka(t)
 	s := newSystem(t, k, 1)
 	p := newProxy(t, k)

@@ -85,6 +85,7 @@ func (term *terminal) press(t *testing.T, keys string) {
 // TestWatchScreen has seenby watch draw on a terminal, look again at the press of
 // a key, and leave the terminal as it was.
 func TestWatchScreen(t *testing.T) {
+	t.Parallel()
 	term := newTerminal(t)
 	s, position := looked(t)
 	before, err := unix.IoctlGetTermios(int(term.tty.Fd()), unix.TCGETS)

@@ -25,6 +25,7 @@ func (s *system) watch(id, position string) []string {
 // TestWatchLines has seenby watch write to a file: a line for each change, until
 // the look ends.
 func TestWatchLines(t *testing.T) {
+	t.Parallel()
 	s, position := looked(t)
 	p := newProcess(t, "watch", "", s.watch("m1", position)...)
 	p.start(t)
