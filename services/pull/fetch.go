@@ -183,6 +183,11 @@ func (p *pulling) problem(ctx context.Context, r *response, problem *Error) (don
 		}
 	default:
 		a.verdict = refused
+		// Presented again, they would be refused again, look after look.
+		a.afresh = problem.Code == codeBadVersion
+		if problem.Code == codeBadPosition {
+			a.spent = len(p.item.positions)
+		}
 	}
 	return true, problem
 }

@@ -57,6 +57,9 @@ type watched struct {
 	positions []string
 	presented bool
 
+	// afresh: the set is to be asked for in full, as its version was refused.
+	afresh bool
+
 	set   set
 	lag   time.Duration
 	ended Ended

@@ -41,6 +41,27 @@ func TestAbandonedFlight(t *testing.T) {
 	}
 }
 
+// TestLateAnswer: an answer to a request that leaving has ended is not one to the
+// look that has begun since, however close they are.
+func TestLateAnswer(t *testing.T) {
+	s := newSchedule()
+	s.enter("m1", []string{"p1"}, 0)
+	trips := s.step(0)
+	if _, ok := s.board(trips[0], 0); !ok {
+		t.Fatal("the first pull is not made")
+	}
+	s.leave("m1", 1)
+	s.enter("m1", nil, 2)
+	s.settle(trips[0], &answer{message: wireMessage{Version: "v1"}, spent: 1, poll: poll{stop: true}, polled: true}, 3)
+	s.land()
+	if v := s.view("m1"); !v.Looking || v.Version != "" {
+		t.Errorf("the view is %+v", v)
+	}
+	if positions := s.messages["m1"].positions; len(positions) != 1 {
+		t.Errorf("the positions to present are %q", positions)
+	}
+}
+
 // TestNothingToDo: without a look there is nothing to wake up for.
 func TestNothingToDo(t *testing.T) {
 	s := newSchedule()

@@ -53,6 +53,8 @@ type answer struct {
 	// presented says that the server took them into account.
 	spent     int
 	presented bool
+	// afresh: the server does not know the version that was presented.
+	afresh bool
 
 	poll   poll
 	polled bool
@@ -88,7 +90,10 @@ func (s *schedule) board(t *trip, now time.Duration) (item, bool) {
 	m.pulled, m.pulledAt, m.requestedAt = true, s.flight.start, now
 	m.pulls++
 	s.change(m)
-	it := item{id: m.id, version: m.set.message.Version, presented: m.presented}
+	it := item{id: m.id, presented: m.presented}
+	if !m.afresh {
+		it.version = m.set.message.Version
+	}
 	it.positions = append(it.positions, m.positions[:min(len(m.positions), maxPositions)]...)
 	return it, true
 }
@@ -147,6 +152,7 @@ func (s *schedule) judge(m *watched, a *answer) {
 	case answered:
 		s.show(m, a)
 	case refused:
+		m.afresh = m.afresh || a.afresh
 		s.end(m.look, Failed, a.err)
 	case absent, delayed, broken:
 		m.err = a.err
@@ -154,7 +160,7 @@ func (s *schedule) judge(m *watched, a *answer) {
 }
 
 func (s *schedule) show(m *watched, a *answer) {
-	m.err, m.lag = nil, a.lag
+	m.err, m.lag, m.afresh = nil, a.lag, false
 	if a.unchanged {
 		m.notModified++
 	} else {

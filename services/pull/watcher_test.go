@@ -310,6 +310,25 @@ func TestBodyLimits(t *testing.T) {
 	}
 }
 
+// TestPullLimit: pages that never end are not kept beyond the bound for all of
+// them, whatever each of them is.
+func TestPullLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		padding := strings.Repeat(" ", maxBody-1000)
+		pages := 0
+		w := newWatcher(t, Config{Transport: transport(func(*http.Request) (*http.Response, error) {
+			pages++
+			body := strings.Replace(page("m1", "v1", false, 1, "a"), `"next": null`, fmt.Sprintf(`"next": "c%d"`, pages), 1)
+			return httpResponse(200, nil, body+padding), nil
+		})})
+		w.Look(Message{ID: "m1"})
+		synctest.Wait()
+		if v := w.View("m1"); !errors.Is(v.Err, errTooLarge) || pages > maxPull/maxBody+1 {
+			t.Errorf("after %d pages the view is %+v", pages, v)
+		}
+	})
+}
+
 // TestPageLimit: a page of more readers than were asked for is no answer.
 func TestPageLimit(t *testing.T) {
 	for size, want := range map[int]string{2: "v1", 1: ""} {

@@ -95,6 +95,8 @@ const (
 	codeNoSuchRoute  = "no_such_route"
 	codeCursorGone   = "cursor_gone"
 	codePositionGone = "position_gone"
+	codeBadPosition  = "bad_position"
+	codeBadVersion   = "bad_version"
 )
 
 // decodeError makes an Error of whatever body came with the status: proxies
