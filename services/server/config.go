@@ -32,7 +32,7 @@ const (
 
 // maxUserRate is far from where the arithmetic of rates overflows, and beyond
 // what a process answers.
-const maxUserRate = 1_000_000
+const maxUserRate = 1_000_000_000
 
 // What Validate finds wrong, each with the flag to set right.
 var (
@@ -40,7 +40,7 @@ var (
 	ErrTLSPair      = errors.New("--tls-cert and --tls-key must be given together")
 	ErrTimeout      = errors.New("time-outs must be 0 (the default) or more")
 	ErrWriteTimeout = errors.New("the write time-out must be longer than the request time-out, or answers are cut off")
-	ErrRate         = errors.New("--user-rate must be from 0 to 1000000, and --user-burst 0 or more")
+	ErrRate         = errors.New("--user-rate must be from 0 to 1000000000, and --user-burst 0 or more")
 	ErrLimits       = errors.New("the limits of headers and of requests in flight must be 0 (the default) or more")
 	// ErrIncomplete is for the program that forgot to set something.
 	ErrIncomplete = errors.New("server: Logger, Registry, Ready and, unless all routes are public, Authenticate must be set")
