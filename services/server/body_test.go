@@ -84,6 +84,24 @@ func TestAnnouncedBodyIsNotAwaited(t *testing.T) {
 	}
 }
 
+// Most clients send all of a body before they look for an answer. They get it,
+// although the body is more than the sockets' buffers hold and nobody wants it.
+func TestAnswerToWhoSendsFirst(t *testing.T) {
+	s := start(t, table, nil)
+	rest := fmt.Sprintf("Content-Length: %d\r\n\r\n%s", 12<<20, strings.Repeat("x", 12<<20))
+	for request, want := range map[string]contract.Code{
+		post: contract.BodyTooLarge,
+		strings.Replace(post, "user", "nobody", 1):           contract.InvalidToken,
+		strings.Replace(post, "application/json", "x/y", 1):  contract.UnsupportedMediaType,
+		strings.Replace(post, "/v1/receipts", "/no/such", 1): contract.NoSuchRoute,
+		strings.Replace(post, "POST", "PATCH", 1):            contract.MethodNotAllowed,
+	} {
+		if got := s.raw(t, request+rest); got.code(t) != want {
+			t.Errorf("got %d %s, want %s", got.status, got.body, want)
+		}
+	}
+}
+
 func TestBodyThatEndsTooEarly(t *testing.T) {
 	s := start(t, table, nil)
 	conn, err := net.Dial("tcp", s.Addr().String())

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -21,6 +22,7 @@ func (s *Server) handle(r *Route) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if !fits(pattern, c.Request().URL.RawPath) {
 			s.refuse(c, s.metrics.unmatched(r.Method), noSuchRoute())
+			linger(c)
 			return nil
 		}
 		started := time.Now()
@@ -35,6 +37,9 @@ func (s *Server) handle(r *Route) echo.HandlerFunc {
 		measured.seconds.Observe(time.Since(started).Seconds())
 		s.inFlight.Add(-1)
 		measured.inFlight.Dec()
+		if problem != nil {
+			linger(c)
+		}
 		return nil
 	}
 }
@@ -126,6 +131,9 @@ func (s *Server) finish(c echo.Context, m *routeMetrics, a contract.Answer) {
 	}
 	if s.draining.Load() {
 		h["Connection"] = headerClose
+	}
+	if a.Status >= http.StatusBadRequest {
+		answerFirst(c)
 	}
 	m.answered(a.Status)
 	w.WriteHeader(a.Status)

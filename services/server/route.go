@@ -152,6 +152,7 @@ func (s *Server) unrouted(err error, c echo.Context) {
 	if c.Response().Committed {
 		return
 	}
+	defer linger(c)
 	m := s.metrics.unmatched(c.Request().Method)
 	var status *echo.HTTPError
 	if !errors.As(err, &status) || status.Code != http.StatusNotFound && status.Code != http.StatusMethodNotAllowed {
