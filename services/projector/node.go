@@ -32,6 +32,7 @@ type node struct {
 	answers answers
 	// owned are ascending: at index i is partition Node + i*Nodes.
 	owned     []*owned
+	backlog   *backlog
 	publisher publisher
 	readers   gate
 }
@@ -44,7 +45,7 @@ func openNode(ctx context.Context, c *Config, identity topic.Identity, m *metric
 			return nil, fmt.Errorf("%w: --skip-record %v: the topic has the partitions 0 to %d", ErrConfig, s, identity.Partitions-1)
 		}
 	}
-	n := &node{config: c, memory: materialize.NewMemory(c.MemoryBytes), lineage: c.lineage(identity)}
+	n := &node{config: c, memory: materialize.NewMemory(c.MemoryBytes), lineage: c.lineage(identity), backlog: newBacklog()}
 	n.answers = newAnswers(c, n.lineage)
 	store, err := openStore(c, n.lineage)
 	if err != nil {
@@ -72,7 +73,8 @@ func (c *Config) lineage(identity topic.Identity) projections.Lineage {
 func (n *node) openPartitions(ctx context.Context, identity topic.Identity, m *metrics) error {
 	start := make(map[int32]topic.Start)
 	for p := int32(n.config.Node); p < identity.Partitions; p += int32(n.config.Nodes) {
-		o := &owned{number: p, now: n.config.Now, logger: n.config.Logger, queue: make(chan topic.Batch, queueLength)}
+		o := &owned{number: p, now: n.config.Now, logger: n.config.Logger,
+			queue: make(chan queued, queueLength), backlog: n.backlog}
 		var err error
 		o.state, err = materialize.Open(materialize.Config{
 			Lineage:    n.lineage,
@@ -98,6 +100,7 @@ func (n *node) openPartitions(ctx context.Context, identity topic.Identity, m *m
 	var err error
 	n.reader, err = topic.NewReader(ctx, topic.ReaderConfig{
 		Connection: n.config.Connection, Identity: identity, Start: start, Logger: n.config.Logger, Now: n.config.Now,
+		FetchBytes: fetchBytes, PartitionBytes: partitionBytes,
 	})
 	if err != nil {
 		return err
@@ -152,7 +155,7 @@ func (n *node) run(ctx context.Context) error {
 }
 
 // poll hands batches to the partitions. A partition whose queue is full has all
-// wait, so that what was read and not yet applied stays bounded.
+// wait, and so has a full backlog: what was read and not yet applied is bounded.
 func (n *node) poll(ctx context.Context) error {
 	for {
 		batches, err := n.reader.Poll(ctx)
@@ -164,8 +167,12 @@ func (n *node) poll(ctx context.Context) error {
 			if o == nil || o.Stopped() != nil {
 				continue
 			}
+			q, err := n.backlog.enter(ctx, b)
+			if err != nil {
+				return err
+			}
 			select {
-			case o.queue <- b:
+			case o.queue <- q:
 			case <-ctx.Done():
 				return ctx.Err()
 			}

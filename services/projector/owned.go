@@ -31,8 +31,9 @@ type owned struct {
 	now       func() time.Time
 	logger    *slog.Logger
 
-	queue chan topic.Batch
-	fresh freshness
+	queue   chan queued
+	backlog *backlog
+	fresh   freshness
 }
 
 var _ source = (*owned)(nil)
@@ -87,6 +88,7 @@ func (o *owned) run(ctx context.Context, firstFlush, flushEvery, firstPrune time
 		case batch := <-o.queue:
 			o.must(func() error { return o.state.Apply(batch.Records) })
 			o.must(func() error { return batch.Err })
+			o.backlog.leave(batch)
 		case <-flush.C:
 			o.must(o.state.Flush)
 			flush.Reset(flushEvery)
