@@ -21,8 +21,9 @@ var (
 
 // Decoder decodes records. It allocates nothing per receipt: the event that
 // Decode returns, and all its byte slices, are valid only until the next Decode
-// and as long as the record's bytes are. The zero Decoder is ready; one
-// goroutine at a time may use it.
+// and as long as the record's bytes are. It holds on to no record but the last,
+// and to no more memory of its own than the largest roster takes. The zero
+// Decoder is ready; one goroutine at a time may use it.
 type Decoder struct {
 	sent     MessageSent
 	read     MessageRead
@@ -34,6 +35,7 @@ type Decoder struct {
 // [ErrNotEvent]; the former is told whatever the key, so that a build that is
 // too old never takes a new event for garbage.
 func (d *Decoder) Decode(key, value []byte) (Event, error) {
+	d.forget()
 	kind, body, err := split(value)
 	if err != nil {
 		return nil, fmt.Errorf("%w: value: %w", ErrNotEvent, err)
@@ -41,16 +43,15 @@ func (d *Decoder) Decode(key, value []byte) (Event, error) {
 	var e Event
 	switch kind {
 	case KindMessageSent:
-		d.sent = MessageSent{MessageID: key, SentAt: Unclaimed, Recipients: d.sent.Recipients[:0], OptedOut: d.sent.OptedOut[:0]}
+		d.sent.MessageID, d.sent.SentAt = key, Unclaimed
 		e, err = &d.sent, d.sent.decode(body)
 	case KindMessageRead:
 		d.read = MessageRead{MessageID: key, ReadAt: Unclaimed}
 		e, err = &d.read, d.read.decode(body)
 	case KindMessageRecalled:
-		d.recalled = MessageRecalled{MessageID: key}
+		d.recalled.MessageID = key
 		e, err = &d.recalled, eachField(body, func(field) error { return nil })
 	case KindUserErased:
-		d.erased = UserErased{}
 		e, err = &d.erased, d.erased.decode(body)
 	default:
 		if err := eachField(body, func(field) error { return nil }); err != nil {
@@ -72,6 +73,24 @@ func (d *Decoder) Decode(key, value []byte) (Event, error) {
 		return nil, fmt.Errorf("%w: key: %w", ErrNotEvent, err)
 	}
 	return e, nil
+}
+
+// forget drops what the last event points to: a slice of a record's bytes keeps
+// all that was fetched together with it in memory, and the next event of that
+// kind may be long in coming.
+func (d *Decoder) forget() {
+	d.sent = MessageSent{Recipients: emptied(d.sent.Recipients), OptedOut: emptied(d.sent.OptedOut)}
+	d.read, d.recalled, d.erased = MessageRead{}, MessageRecalled{}, UserErased{}
+}
+
+// emptied returns ids without its elements, to append to, or nil if it is larger
+// than rosters without repeats need.
+func emptied(ids [][]byte) [][]byte {
+	if cap(ids) > 2*MaxRecipients {
+		return nil
+	}
+	clear(ids)
+	return ids[:0]
 }
 
 // split finds the one kind in an Event. Fields of other numbers are passed
