@@ -83,7 +83,9 @@ func syntaxDetail(err error) string {
 	var at *jsontext.SyntacticError
 	switch {
 	case errors.As(err, &at):
-		return fmt.Sprintf("%v at byte %d", at.Err, at.ByteOffset)
+		// Some of jsontext's errors quote the body behind a back quote.
+		what, _, _ := strings.Cut(at.Err.Error(), "`")
+		return fmt.Sprintf("%s at byte %d", strings.TrimSpace(what), at.ByteOffset)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "it ends too early"
 	}

@@ -40,36 +40,23 @@ func (s *Service) authenticated(next internalHandler) server.Handler {
 		peer, caller, err := s.internal.Verify(r.HTTP)
 		switch {
 		case errors.Is(err, auth.ErrPeer):
-			return refusedPeer(err), nil
+			return contract.Answer{}, wrongPeer(err)
 		case err != nil:
-			return contract.Answer{}, contract.NewProblem(contract.InvalidToken, "%v", err)
+			return contract.Answer{}, contract.NewProblem(contract.BadSignature, "%v", err)
 		}
 		return next(ctx, sender{peer, caller}, r)
 	}
 }
 
-// refusedPeer is the answer to a process that asks the wrong node, or takes it
-// for another: 421, which clients never see.
-func refusedPeer(err error) contract.Answer {
-	const code = "wrong_peer"
-	body, marshalErr := json.Marshal(struct {
-		Type   string `json:"type"`
-		Title  string `json:"title"`
-		Status int    `json:"status"`
-		Code   string `json:"code"`
-		Detail string `json:"detail"`
-	}{"urn:seenby:problem:" + code, "Not the projector that was asked for", http.StatusMisdirectedRequest, code, err.Error()})
-	if marshalErr != nil {
-		// Only an error text that is not UTF-8 could do this.
-		body = []byte(`{"status":421,"code":"wrong_peer"}`)
-	}
-	return contract.Answer{Status: http.StatusMisdirectedRequest, Header: http.Header{"Content-Type": {"application/problem+json"}}, Body: body}
+// wrongPeer refuses a process that asks the wrong node, or takes it for another.
+func wrongPeer(err error) *contract.Problem {
+	return contract.NewProblem(contract.WrongPeer, "%v", err)
 }
 
 func (s *Service) serveReceipts(ctx context.Context, from sender, r *server.Request) (contract.Answer, *contract.Problem) {
 	if n := s.node.Load(); n != nil {
 		if err := n.peer().Check(from.peer); err != nil {
-			return refusedPeer(err), nil
+			return contract.Answer{}, wrongPeer(err)
 		}
 	}
 	id, problem := r.PathID("message_id")
@@ -85,7 +72,7 @@ func (s *Service) serveReceipts(ctx context.Context, from sender, r *server.Requ
 	case problem == nil:
 		return marked(answer), nil
 	case errors.Is(problem.Cause, errNotOwner):
-		return refusedPeer(problem.Cause), nil
+		return contract.Answer{}, wrongPeer(problem.Cause)
 	}
 	return marked(problem.Answer()), nil
 }

@@ -172,5 +172,5 @@ func (s *Server) unrouted(err error, c echo.Context) {
 }
 
 func noSuchRoute() *contract.Problem {
-	return contract.NewProblem(contract.NoSuchRoute, "see the API's description for its routes")
+	return contract.NewProblem(contract.NoSuchRoute, "there is no such route")
 }
