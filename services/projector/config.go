@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"regexp"
 	"time"
 
@@ -110,7 +111,7 @@ func (c *Config) Validate() error {
 	}
 	check(c.Generation > 0, "--generation must be 1 or more")
 	check(c.Retention >= time.Hour && c.Retention%time.Millisecond == 0, "--retention must be an hour or more, in whole milliseconds, not %v", c.Retention)
-	check(c.WaitingLimit >= 0, "--waiting-limit must not be negative, as %d is", c.WaitingLimit)
+	check(c.WaitingLimit >= 0 && c.WaitingLimit <= math.MaxInt32, "--waiting-limit must be from 0 to %d, not %d", math.MaxInt32, c.WaitingLimit)
 	for _, s := range c.Skips {
 		check(s.Partition >= 0 && s.Offset >= 0, "--skip-record must be PARTITION@OFFSET, neither negative, not %v", s)
 	}

@@ -37,6 +37,7 @@ func TestConfigValidate(t *testing.T) {
 		{"--copy", func(c *Config) { c.Copy = "" }},
 		{"--copy", func(c *Config) { c.Copy = "a b" }},
 		{"--nodes", func(c *Config) { c.Nodes = 0 }},
+		{"--waiting-limit", func(c *Config) { c.WaitingLimit = 1 << 60 }},
 		{"--node must be from 0 to --nodes less one (1), not 2", func(c *Config) { c.Node = 2 }},
 		{"--node", func(c *Config) { c.Node = -1 }},
 		{"--data", func(c *Config) { c.DataDir = "" }},
