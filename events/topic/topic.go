@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -35,9 +36,14 @@ type Identity struct {
 	Partitions int32
 }
 
+// newsTime is how long brokers are given to hear of a new topic. Each learns of
+// it by itself, and one that has just started, of all topics: that it knows of
+// none of this name does not yet mean that there is none.
+const newsTime = 3 * time.Second
+
 // Identify asks Kafka for the topic's identity. Brokers out of reach are tried
-// again until ctx ends; a topic that does not exist is an error at once, which
-// wraps [ErrNoTopic].
+// again until ctx ends. That the topic does not exist is believed after a few
+// seconds of brokers saying so; the error wraps [ErrNoTopic] then.
 func Identify(ctx context.Context, c Connection) (Identity, error) {
 	cl, err := c.client()
 	if err != nil {
@@ -48,12 +54,20 @@ func Identify(ctx context.Context, c Connection) (Identity, error) {
 }
 
 func identify(ctx context.Context, cl *kgo.Client, topic string) (Identity, error) {
+	var missing time.Time // since when it is said not to exist
 	for failures := 0; ; failures++ {
 		l, err := describe(ctx, cl, topic)
-		if err == nil {
+		switch {
+		case err == nil:
 			return l.identity(), nil
+		case !errors.Is(err, ErrNoTopic):
+			missing = time.Time{}
+		case missing.IsZero():
+			missing = time.Now()
+		case time.Since(missing) > newsTime:
+			return Identity{}, err
 		}
-		if errors.Is(err, ErrNoTopic) || errors.Is(err, ErrUnsupported) || !pause(ctx, backoff(failures)) {
+		if errors.Is(err, ErrUnsupported) || !pause(ctx, backoff(failures)) {
 			return Identity{}, err
 		}
 	}
