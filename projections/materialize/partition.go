@@ -78,7 +78,6 @@ type Partition struct {
 	// Only the partition's own goroutine uses these.
 	flushedAt time.Time
 	broken    error // why there must be no more flushes
-	caughtUp  int64
 
 	// mu guards what follows. Apply holds it for a few records at a time; it is
 	// not held during a commit, while the own goroutine changes nothing.

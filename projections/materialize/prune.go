@@ -3,12 +3,8 @@ package materialize
 import "fmt"
 
 // pruneSlackMillis is how far the record timestamps of a partition may run back
-// when its leader changes, and how far the brokers' clocks may be behind ours.
+// when its leader changes.
 const pruneSlackMillis = 3_600_000
-
-// CaughtUp is told a time, in Unix milliseconds, at which the partition had
-// applied everything that was in the log.
-func (p *Partition) CaughtUp(at int64) { p.caughtUp = max(p.caughtUp, at) }
 
 // Prune removes the messages that have expired by now (Unix milliseconds) and
 // can matter to no record to come, and returns how many. It takes as long as
@@ -17,11 +13,11 @@ func (p *Partition) CaughtUp(at int64) { p.caughtUp = max(p.caughtUp, at) }
 // That a message has expired by the wall clock does not say that it is done
 // with. While an old log is folded, long after it was written, every message has
 // expired, but its receipts are still to come; without the message they would
-// wait for it, and press out what rightly waits. What decides is the earliest
-// timestamp that a record to come may have. It is not much earlier than that of
-// the latest applied record. Nor, in a log that stood still, than the time at
-// which everything in it was applied, because its records get their timestamps
-// from the broker when they are appended.
+// wait for it, and press out what rightly waits. And a wall clock can be wrong:
+// one that jumps ahead, and back, must not cost a copy its state. What decides
+// is the earliest timestamp that a record to come may have, which is not much
+// earlier than that of the latest applied record. So a partition that nothing is
+// written to keeps what has expired until its next record; nobody is shown it.
 func (p *Partition) Prune(now int64) (int, error) {
 	if err := p.Stopped(); err != nil {
 		return 0, err
@@ -49,8 +45,7 @@ func (p *Partition) pruneBefore(now int64) (before int64, begun bool) {
 	if p.fold == nil {
 		return 0, false
 	}
-	reached := max(p.fold.Checkpoint().Timestamp, p.caughtUp)
-	return min(now, reached) - p.lineage.Retention.Milliseconds() - pruneSlackMillis, true
+	return min(now, p.fold.Checkpoint().Timestamp) - p.lineage.Retention.Milliseconds() - pruneSlackMillis, true
 }
 
 // forget drops from memory what the store is about to remove. Nothing is dirty.

@@ -122,9 +122,6 @@ func (o *owned) saveLast() {
 }
 
 func (o *owned) prune() error {
-	if caughtUp := o.CaughtUp(); !caughtUp.IsZero() {
-		o.state.CaughtUp(caughtUp.UnixMilli())
-	}
 	_, err := o.state.Prune(o.now().UnixMilli())
 	return err
 }
