@@ -28,7 +28,7 @@ type Messages interface {
 // Outcome is what a record came to.
 type Outcome int
 
-// The outcomes of a record.
+// The outcomes of a record. Their numbers are in stores: new ones come last.
 const (
 	// Counted: a receipt that is now in its reader set.
 	Counted Outcome = iota

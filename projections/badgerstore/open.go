@@ -39,11 +39,11 @@ type Options struct {
 	IndexCacheSize int64
 }
 
-// The defaults leave most of a container of 512 MiB to hot messages.
 const (
-	// DefaultMemTableSize lets 100,000 events wait in a partition: the largest
-	// record that there may be then, and a flush of a megabyte, fit 15 % of it.
-	DefaultMemTableSize   = 48 << 20
+	// DefaultMemTableSize lets 10,000 events wait in a partition: the largest
+	// record that there may be then, and a flush of some size, fit 15 % of it.
+	// While one is written to a table, it takes about five times as much.
+	DefaultMemTableSize   = 16 << 20
 	DefaultBlockCacheSize = 16 << 20
 	DefaultIndexCacheSize = 16 << 20
 

@@ -79,7 +79,7 @@ const (
 const (
 	DefaultGeneration    = 1
 	DefaultRetention     = 30 * 24 * time.Hour
-	DefaultWaitingLimit  = 100_000
+	DefaultWaitingLimit  = 10_000
 	DefaultMemoryBytes   = 128 << 20
 	DefaultCacheBytes    = 32 << 20
 	DefaultMemtableBytes = badgerstore.DefaultMemTableSize

@@ -29,10 +29,10 @@ type projectorCommand struct {
 
 // stateFlags bound what a projector keeps.
 type stateFlags struct {
-	WaitingLimit  int           `help:"How many receipts and recalls may wait for their message in one partition; the same on all nodes of all copies." default:"100000"`
+	WaitingLimit  int           `help:"How many receipts and recalls may wait for their message in one partition; the same on all nodes of all copies." default:"10000"`
 	Memory        size          `help:"Memory for messages." default:"128MiB"`
 	StoreCache    size          `help:"Memory for the store's caches." default:"32MiB"`
-	StoreMemtable size          `help:"Size of one of the store's memtables, of which it has a few." default:"48MiB"`
+	StoreMemtable size          `help:"Size of one of the store's memtables, of which it has a few." default:"16MiB"`
 	FlushBytes    size          `help:"How much of a partition may be unsaved." default:"1MiB"`
 	FlushEvery    time.Duration `help:"How long what was applied may be unsaved. It is read again from the log after a crash." default:"3s"`
 }
