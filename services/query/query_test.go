@@ -282,6 +282,26 @@ func TestNodeOutOfReach(t *testing.T) {
 	f.saysUnready("node 1 (http://node-1) does not answer: reset")
 }
 
+// TestNodeGoneWhileStarting: a node that was last heard of as it shut down, or
+// started, and is gone is not called starting for good.
+func TestNodeGoneWhileStarting(t *testing.T) {
+	f := newFixture(t, 1, nil)
+	f.run()
+	f.becomesReady()
+	f.owners[0].set(func(o *fakeOwner) {
+		o.status = protocol.Status{Protocol: protocol.Version, Copy: "a", Nodes: 1, Detail: "it is shutting down"}
+	})
+	f.saysUnready("is starting: it is shutting down")
+	if got := f.code("m"); got != string(contract.Starting) {
+		t.Errorf("a pull of a node that shuts down: %s", got)
+	}
+	f.owners[0].set(func(o *fakeOwner) { o.err = errors.New("connection refused") })
+	f.saysUnready("does not answer: connection refused")
+	if got := f.code("m"); got != string(contract.OwnerUnavailable) {
+		t.Errorf("a pull of a node that is gone: %s", got)
+	}
+}
+
 func TestAStatusMayGetLost(t *testing.T) {
 	nodes := []Node{{Name: "x"}}
 	now := time.Now()

@@ -55,6 +55,7 @@ type route struct {
 	name    string
 	refused error
 	code    contract.Code // of the problem that refused comes to
+	lost    bool          // it did answer once, and does not now
 	unready []string
 }
 
@@ -82,6 +83,7 @@ func (r *routing) judge(i int, nodes []Node, said *heard, now time.Time) route {
 	case !said.ever:
 		n.refused = fmt.Errorf("does not answer: %w", said.err)
 	case said.err != nil && now.Sub(said.at) >= silence:
+		n.lost = true
 		n.refused = fmt.Errorf("does not answer: %w", said.err)
 	default:
 		n.refused = misplaced(said.status, i, len(nodes))
@@ -139,6 +141,16 @@ func unready(s protocol.Status) []string {
 		reasons = append(reasons, "says nothing of its partitions")
 	}
 	return reasons
+}
+
+// unknown is what pulls come to while no node tells its log. A node that was
+// last heard of as it started, or shut down, and is gone is not waited for.
+func (r *routing) unknown() *contract.Problem {
+	problem := contract.NewProblem(contract.Starting, "no projector has told its log yet")
+	if slices.ContainsFunc(r.nodes, func(n route) bool { return n.lost }) {
+		problem = contract.NewProblem(contract.OwnerUnavailable, "the message's owner does not answer")
+	}
+	return problem.After(time.Second).Because(r.ready())
 }
 
 // ready is nil if every partition has an owner that answers.

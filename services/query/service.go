@@ -188,7 +188,7 @@ const noNode = -1
 func (s *Service) route(ctx context.Context, ask *Ask) (contract.Answer, int, *contract.Problem) {
 	r := s.routing.Load()
 	if !r.known {
-		return contract.Answer{}, noNode, contract.NewProblem(contract.Starting, "no projector has been heard of yet").After(time.Second).Because(r.ready())
+		return contract.Answer{}, noNode, r.unknown()
 	}
 	node := int(events.Partition(ask.Pull.MessageID, r.log.Partitions)) % len(s.nodes)
 	if n := &r.nodes[node]; n.refused != nil {

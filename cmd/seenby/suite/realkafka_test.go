@@ -190,4 +190,19 @@ func (k *kafka) createUnsafe(t *testing.T, topic string, replicas [][]int32) {
 	if err != nil {
 		t.Fatalf("create topic %s: %v", topic, err)
 	}
+	// The brokers learn of it one after the other, and what starts asks any.
+	brokers, err := k.admin.ListBrokers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, broker := range brokers {
+		ask := kmsg.NewPtrMetadataRequest()
+		rt := kmsg.NewMetadataRequestTopic()
+		rt.Topic = &topic
+		ask.Topics = append(ask.Topics, rt)
+		await(t, func() (bool, string) {
+			resp, err := ask.RequestWith(t.Context(), k.client.Broker(int(broker.NodeID)))
+			return err == nil && resp.Topics[0].ErrorCode == 0, fmt.Sprintf("broker %d does not know topic %s", broker.NodeID, topic)
+		})
+	}
 }
