@@ -167,18 +167,17 @@ func (m *Message) empty() {
 	m.in, m.hashes = nil, nil
 }
 
-// Size estimates the message's memory in bytes, for whoever bounds it.
+// Size estimates the message's memory in bytes, for whoever bounds it, without
+// the roster, which messages may share.
 func (m *Message) Size() int {
 	n := 256 + len(m.ID) + len(m.ConversationID) + len(m.SenderName)
-	n += cap(m.Receipts)*24 + cap(m.in)*8 + cap(m.Unlisted)*16 + len(m.hashes)*32
+	n += cap(m.Receipts)*24 + cap(m.Unlisted)*16 + len(m.hashes)*32
 	for _, name := range m.Readers {
 		n += 16 + len(name)
 	}
 	if m.Roster != nil {
-		n += cap(m.Roster.OptedOut)
-		for _, name := range m.Roster.Names {
-			n += 16 + len(name)
-		}
+		// Who is in: a bit each, from the first receipt on.
+		n += (len(m.Roster.Names) + 63) / 64 * 8
 	}
 	return n
 }

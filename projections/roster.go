@@ -79,3 +79,12 @@ func (r *Roster) Hash() (sum RosterHash) {
 	h.Sum(sum[:0])
 	return sum
 }
+
+// Size estimates the roster's memory in bytes.
+func (r *Roster) Size() int {
+	n := 128 + cap(r.OptedOut)
+	for _, name := range r.Names {
+		n += 16 + len(name)
+	}
+	return n
+}

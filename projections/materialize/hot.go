@@ -17,10 +17,12 @@ type hotSet struct {
 	ring []*entry
 	hand int
 	// dirty is the entries that changed since the last flush; pinned is their
-	// size in memory, and cost bounds what a batch of them costs.
-	dirty  []*entry
-	pinned int64
-	cost   int
+	// size in memory, with that of their rosters, and cost bounds what a batch of
+	// them costs.
+	dirty         []*entry
+	pinned        int64
+	pinnedRosters map[*sharedRoster]struct{}
+	cost          int
 	// forgotten counts, by hash of the ID, the evictions of messages that may
 	// have changed since they were loaded. Whoever loads a message without
 	// holding mu sees by it whether what they loaded may be old.
@@ -30,8 +32,9 @@ type hotSet struct {
 
 type entry struct {
 	message *projections.Message
-	slot    int // in the ring
-	// size is as counted in Memory, and sized is what it was counted from.
+	roster  *sharedRoster // the message's; nil if it is count-only
+	slot    int           // in the ring
+	// size is as counted in Memory, which counts rosters apart, and sized is what it was counted from.
 	size  int
 	sized sized
 	// stored, receipts and unlisted are as in Change.
@@ -55,7 +58,10 @@ type costed struct {
 }
 
 func newHotSet(memory *Memory) hotSet {
-	return hotSet{memory: memory, entries: make(map[string]*entry), seed: maphash.MakeSeed()}
+	return hotSet{
+		memory: memory, entries: make(map[string]*entry), pinnedRosters: make(map[*sharedRoster]struct{}),
+		seed: maphash.MakeSeed(),
+	}
 }
 
 // find returns the entry or nil. It is the hot path of applying: one lookup and
@@ -77,6 +83,7 @@ func (h *hotSet) load(m *projections.Message) *entry {
 
 func (h *hotSet) insert(e *entry) {
 	e.used.Store(true)
+	e.roster = h.memory.shareRoster(e.message)
 	e.slot = len(h.ring)
 	h.ring = append(h.ring, e)
 	h.entries[e.message.ID] = e
@@ -89,9 +96,13 @@ func (h *hotSet) create(m *projections.Message) {
 	if e == nil {
 		e = &entry{message: m}
 		h.insert(e)
+	} else {
+		h.memory.releaseRoster(e.roster)
+		e.roster = h.memory.shareRoster(m)
 	}
 	e.message, e.stored, e.receipts, e.unlisted = m, false, 0, 0
 	h.touch(e)
+	h.pinRoster(e.roster) // which is another one, if e was dirty before
 	h.resize(e, e.fullSize())
 	h.cost += e.change().Size()
 	e.costed = costed{len(m.Receipts), len(m.Unlisted), m.Recalled}
@@ -117,11 +128,23 @@ func (h *hotSet) touch(e *entry) {
 		e.dirty = true
 		h.dirty = append(h.dirty, e)
 		h.pinned += int64(e.size)
+		h.pinRoster(e.roster)
 	}
 	if e.message.Recalled {
 		h.resize(e, e.fullSize())
 	} else {
 		h.resize(e, e.size+e.growth())
+	}
+}
+
+// pinRoster counts a dirty entry's roster, once for all that share it.
+func (h *hotSet) pinRoster(s *sharedRoster) {
+	if s == nil {
+		return
+	}
+	if _, found := h.pinnedRosters[s]; !found {
+		h.pinnedRosters[s] = struct{}{}
+		h.pinned += s.size
 	}
 }
 
@@ -137,7 +160,7 @@ func (h *hotSet) resize(e *entry, size int) {
 func (e *entry) fullSize() int { return e.message.Size() + entrySize }
 
 // growth is how much larger the message got since it was sized; unlike
-// Message.Size it does not visit the roster.
+// Message.Size it does not visit all readers.
 func (e *entry) growth() int {
 	m := e.message
 	n := (cap(m.Receipts)-e.sized.receipts)*24 + (cap(m.Unlisted)-e.sized.unlisted)*(16+hashEntrySize)
@@ -186,6 +209,7 @@ func (h *hotSet) settle() {
 		e.receipts, e.unlisted = len(e.message.Receipts), len(e.message.Unlisted)
 	}
 	clear(h.dirty)
+	clear(h.pinnedRosters)
 	h.dirty, h.pinned, h.cost = h.dirty[:0], 0, 0
 }
 
@@ -222,6 +246,7 @@ func (h *hotSet) remove(e *entry) {
 	h.ring = h.ring[:last]
 	delete(h.entries, e.message.ID)
 	h.memory.used.Add(-int64(e.size))
+	h.memory.releaseRoster(e.roster)
 }
 
 // removeEnded drops the messages, none of which may be dirty, whose hour was

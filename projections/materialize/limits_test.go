@@ -109,7 +109,7 @@ func TestMemory(t *testing.T) {
 	store := memstore.Open(medium, testMaxBatch)
 	c := testConfig(store)
 	c.Lineage.Partitions = 2
-	c.Memory = materialize.NewMemory(300_000)
+	c.Memory = materialize.NewMemory(100_000)
 	partitions := make([]*materialize.Partition, 2)
 	ids := make([][]string, 2)
 	for i := range partitions {
@@ -123,7 +123,7 @@ func TestMemory(t *testing.T) {
 		}
 	}
 	logs := []*log{newLog(t), newLog(t)}
-	const slack = 100_000 // what one visit may add
+	const slack = 50_000 // what one visit may add
 	apply := func(i int, rec events.Record) {
 		t.Helper()
 		mustApply(t, partitions[i], rec)
@@ -181,6 +181,9 @@ func TestMemoryCount(t *testing.T) {
 	for _, id := range []string{"listed", "counted"} {
 		m := mustView(t, p, id).Message
 		want += m.Size()
+		if m.Roster != nil {
+			want += m.Roster.Size()
+		}
 	}
 	if used := int(c.Memory.Used()); used < want-want/10 || used > want+want/10+1000 {
 		t.Errorf("%d bytes are counted, and the messages have %d", used, want)

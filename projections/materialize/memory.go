@@ -3,6 +3,8 @@ package materialize
 import (
 	"sync"
 	"sync/atomic"
+
+	"github.com/seenby/seenby/projections"
 )
 
 // Memory bounds what the partitions of a node keep of their messages in memory,
@@ -14,14 +16,19 @@ type Memory struct {
 	used  atomic.Int64
 	count atomic.Int64 // of partitions
 
+	rosters rosters
+
 	// mu is taken before any partition's mu, never after.
 	mu         sync.Mutex
 	partitions []*Partition
 	next       int
 }
 
-// NewMemory returns a budget of so many bytes, by [projections.Message.Size].
-func NewMemory(limit int64) *Memory { return &Memory{limit: limit} }
+// NewMemory returns a budget of so many bytes, by [projections.Message.Size] and
+// [projections.Roster.Size], which counts once for all messages that share it.
+func NewMemory(limit int64) *Memory {
+	return &Memory{limit: limit, rosters: rosters{shared: make(map[projections.RosterHash]*sharedRoster)}}
+}
 
 // Used is how many bytes the messages in memory take. Any goroutine may call it.
 func (m *Memory) Used() int64 { return m.used.Load() }
