@@ -40,7 +40,6 @@ func (m *Memory) shareRoster(of *projections.Message) *sharedRoster {
 	}
 	s.users++
 	of.Roster = s.roster
-
 	return s
 }
 
