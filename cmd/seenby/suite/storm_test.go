@@ -45,9 +45,7 @@ func TestStorm(t *testing.T) {
 	s := newSystem(t, k, size.partitions)
 	s.addIngest()
 	s.addIngest()
-	// Receipts of the largest messages may all wait for them: the load must not be
-	// one that the contract lets be forgotten.
-	s.addProjectors(2, "--flush-every", "300ms", "--waiting-limit", "100000")
+	s.addProjectors(2, "--flush-every", "300ms")
 	s.addQuery()
 	s.start()
 

@@ -82,15 +82,15 @@ func newWorkload(rng *rand.Rand, s shape, now time.Time) *workload {
 	var events []event
 	for i := range s.messages {
 		m := newMessage(rng, s, i, now)
-		receipts := s.receipts / s.messages
+		receipts, put := s.receipts/s.messages, putAt(rng)
 		if i == 0 {
 			// One message that everybody reads: its receipts are often neighbours in
 			// the log.
 			m.recipients, m.optedOut, m.count, m.recall = everybody(s.people, m.sender), nil, nil, false
-			receipts = s.receipts / 10
+			receipts, put = s.receipts/10, rng.Float64()*early
 		}
 		w.messages = append(w.messages, m)
-		events = append(events, m.schedule(rng, receipts, now)...)
+		events = append(events, m.schedule(rng, receipts, put, now)...)
 	}
 	if s.crowd > 0 {
 		events = append(events, w.crowd(rng, s.crowd, now)...)
@@ -149,12 +149,19 @@ func newMessage(rng *rand.Rand, s shape, i int, now time.Time) *message {
 	return m
 }
 
-// schedule decides who reads the message, and when everything about it is sent.
-func (m *message) schedule(rng *rand.Rand, receipts int, now time.Time) []event {
-	put := rng.Float64() * 0.5
+// early is until when a large message is put. Only so many receipts may wait in a
+// partition; beyond that the contract promises nothing.
+const early = 0.3
+
+func putAt(rng *rand.Rand) float64 {
 	if rng.IntN(5) == 0 {
-		put = 0.5 + rng.Float64()*0.5 // Most of its receipts come first.
+		return 0.5 + rng.Float64()*0.5 // Most of its receipts come first.
 	}
+	return rng.Float64() * 0.5
+}
+
+// schedule decides who reads the message, and when everything about it is sent.
+func (m *message) schedule(rng *rand.Rand, receipts int, put float64, now time.Time) []event {
 	events := []event{{at: put, message: m}}
 	if rng.IntN(10) == 0 {
 		events = append(events, event{at: rng.Float64(), message: m}) // Put twice.
@@ -222,7 +229,7 @@ func (w *workload) crowd(rng *rand.Rand, readers int, now time.Time) []event {
 		sentAt: now.Add(-time.Hour).UTC().Truncate(time.Millisecond), reads: make(map[string]*read),
 	}
 	w.messages = append(w.messages, m)
-	events := []event{{at: rng.Float64(), message: m}}
+	events := []event{{at: rng.Float64() * early, message: m}}
 	for i := range readers {
 		events = append(events, event{at: rng.Float64(), message: m, read: m.newRead(rng, fmt.Sprintf("guest-%d", i), now)})
 	}
