@@ -39,6 +39,7 @@ type Options struct {
 	IndexCacheSize int64
 }
 
+// What is used where Options have 0.
 const (
 	// DefaultMemTableSize lets 10,000 events wait in a partition: the largest
 	// record that there may be then, and a flush of some size, fit 15 % of it.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -128,7 +129,9 @@ func (c Config) Validate() error {
 func isAddress(s string) bool {
 	_, port, err := net.SplitHostPort(s)
 	if err == nil {
-		_, err = net.LookupPort("tcp", port)
+		// By name or number; names are looked up in a local file, which needs no
+		// deadline.
+		_, err = net.DefaultResolver.LookupPort(context.Background(), "tcp", port)
 	}
 	return err == nil
 }
