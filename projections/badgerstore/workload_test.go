@@ -99,7 +99,7 @@ func (w *workload) run(dir string) error {
 	for number := range int32(workloadPartition) {
 		p, err := materialize.Open(materialize.Config{
 			Lineage: workloadLineage, Partition: number, Store: roomyStore{s}, Memory: memory,
-			FlushEvery: time.Hour, FlushBytes: 300_000, Now: time.Now,
+			FlushBytes: 300_000,
 		})
 		if err != nil {
 			return err

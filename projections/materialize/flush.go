@@ -2,11 +2,6 @@ package materialize
 
 import "fmt"
 
-// FlushDue says whether something was applied and not flushed for FlushEvery.
-func (p *Partition) FlushDue() bool {
-	return p.now().Sub(p.flushedAt) >= p.flushEvery && p.Position() > p.flushed.Position
-}
-
 // Flush makes all that was applied durable, with its checkpoint. It does nothing
 // if there is nothing new. After an error the partition has stopped, and nothing
 // can be flushed any more: what the store holds shows when it is opened again.
@@ -27,7 +22,6 @@ func (p *Partition) Flush() error {
 		return p.broken
 	}
 	p.settle(b)
-	p.flushedAt = p.now()
 	p.memory.shrink()
 	return nil
 }

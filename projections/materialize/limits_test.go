@@ -194,38 +194,6 @@ func TestMemoryCount(t *testing.T) {
 	}
 }
 
-func TestFlushDue(t *testing.T) {
-	now := time.Unix(1_800_000_000, 0)
-	c := testConfig(memstore.Open(&memstore.Medium{}, testMaxBatch))
-	c.Now = func() time.Time { return now }
-	p, s := openChecked(t, c)
-	due := func(want bool) {
-		t.Helper()
-		if p.FlushDue() != want {
-			t.Errorf("due: %v", !want)
-		}
-	}
-	due(false)
-	p.StartAt(0)
-	now = now.Add(time.Hour)
-	due(false) // nothing to flush
-	mustFlush(t, p)
-	l := newLog(t)
-	mustApply(t, p, l.record("k", []byte("hi")))
-	due(true)
-	mustFlush(t, p)
-	mustApply(t, p, events.Record{Offset: l.next, Control: true}) // its offset counts
-	due(false)
-	now = now.Add(time.Second)
-	due(true)
-	mustFlush(t, p)
-	mustFlush(t, p)
-	due(false)
-	if s.commits != 2 {
-		t.Errorf("%d commits", s.commits)
-	}
-}
-
 // TestFlushFails has a disk that fails once.
 func TestFlushFails(t *testing.T) {
 	p, s := openChecked(t, testConfig(memstore.Open(&memstore.Medium{}, testMaxBatch)))

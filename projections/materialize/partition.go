@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/seenby/seenby/events"
 	"github.com/seenby/seenby/projections"
@@ -23,13 +22,9 @@ type Config struct {
 	Store     Store
 	// Memory is one for all partitions of the node.
 	Memory *Memory
-	// FlushEvery is after how long FlushDue asks for a flush.
-	FlushEvery time.Duration
 	// FlushBytes bounds what is dirty. It is flushed sooner where the store's
 	// MaxBatch leaves less room beside the largest single record.
 	FlushBytes int
-	// Now is the clock, which only FlushDue depends on.
-	Now func() time.Time
 }
 
 // minFlushBytes is the least room for a flush that is worth its transaction.
@@ -37,12 +32,12 @@ const minFlushBytes = 64 << 10
 
 func (c Config) validate() error {
 	switch {
-	case c.Store == nil || c.Memory == nil || c.Now == nil:
-		return errors.New("store, memory and clock are required")
+	case c.Store == nil || c.Memory == nil:
+		return errors.New("store and memory are required")
 	case c.Partition < 0 || c.Partition >= c.Lineage.Partitions:
 		return fmt.Errorf("partition %d is none of the %d", c.Partition, c.Lineage.Partitions)
-	case c.FlushEvery <= 0 || c.FlushBytes <= 0:
-		return errors.New("a flush needs an interval and a size")
+	case c.FlushBytes <= 0:
+		return errors.New("a flush needs a size")
 	}
 	if largest, most := LargestRecord(c.Lineage.Limits.Waiting), c.Store.MaxBatch(); most-largest < minFlushBytes {
 		return fmt.Errorf("where %d events may wait, one record may change %d bytes, and the store's transactions hold %d, of which a flush needs %d more: "+
@@ -63,21 +58,18 @@ func (c Config) validate() error {
 //   - An error stops the partition: nothing is applied after a record that could
 //     not be, nothing is flushed after a flush that failed.
 //
-// StartAt, Apply, Flush, FlushDue, CaughtUp and Prune are for one goroutine at
-// a time, the partition's own; everything else is for any.
+// StartAt, Apply, Flush and Prune are for one goroutine at a time, the
+// partition's own; everything else is for any.
 type Partition struct {
-	lineage    projections.Lineage
-	number     int32
-	store      Store
-	memory     *Memory
-	flushEvery time.Duration
-	flushAt    int
-	now        func() time.Time
-	waiters    waiters
+	lineage projections.Lineage
+	number  int32
+	store   Store
+	memory  *Memory
+	flushAt int
+	waiters waiters
 
 	// Only the partition's own goroutine uses these.
-	flushedAt time.Time
-	broken    error // why there must be no more flushes
+	broken error // why there must be no more flushes
 
 	// mu guards what follows. Apply holds it for a few records at a time; it is
 	// not held during a commit, while the own goroutine changes nothing.
@@ -103,16 +95,13 @@ func Open(c Config) (*Partition, error) {
 		return nil, fmt.Errorf("partition %d: restore: %w", c.Partition, err)
 	}
 	p := &Partition{
-		lineage:    c.Lineage,
-		number:     c.Partition,
-		store:      c.Store,
-		memory:     c.Memory,
-		flushEvery: c.FlushEvery,
-		flushAt:    min(c.FlushBytes, c.Store.MaxBatch()-LargestRecord(c.Lineage.Limits.Waiting)),
-		now:        c.Now,
-		flushedAt:  c.Now(),
-		hot:        newHotSet(c.Memory),
-		prunedAt:   never,
+		lineage:  c.Lineage,
+		number:   c.Partition,
+		store:    c.Store,
+		memory:   c.Memory,
+		flushAt:  min(c.FlushBytes, c.Store.MaxBatch()-LargestRecord(c.Lineage.Limits.Waiting)),
+		hot:      newHotSet(c.Memory),
+		prunedAt: never,
 	}
 	p.stats.Outcomes = make([]int64, len(projections.Outcomes()))
 	p.waiters.position = Nowhere

@@ -33,9 +33,7 @@ func testConfig(store materialize.Store) materialize.Config {
 		Lineage:    testLineage(),
 		Store:      store,
 		Memory:     materialize.NewMemory(64 << 20),
-		FlushEvery: time.Second,
 		FlushBytes: 1 << 20,
-		Now:        time.Now,
 	}
 }
 
@@ -352,7 +350,7 @@ func TestRestoresAll(t *testing.T) {
 	l.next = 40
 	p, _ = openChecked(t, c)
 	p.StartAt(40)
-	if p.Position() != 40 || p.FlushDue() {
+	if p.Position() != 40 {
 		t.Errorf("a partition that starts at 40 is at %d", p.Position())
 	}
 	mustApply(t, p, l.sent("m", 3), l.read("m", 1), l.read("later", 2), l.record("bad", []byte("hi")), events.Record{Offset: l.next, LeaderEpoch: 7, Control: true})
@@ -433,13 +431,11 @@ func TestOpenRefuses(t *testing.T) {
 		change func(*materialize.Config)
 		want   string
 	}{
-		"no store":       {func(c *materialize.Config) { c.Store = nil }, "required"},
-		"no memory":      {func(c *materialize.Config) { c.Memory = nil }, "required"},
-		"no clock":       {func(c *materialize.Config) { c.Now = nil }, "required"},
-		"partition":      {func(c *materialize.Config) { c.Partition = 1 }, "partition 1 is none of the 1"},
-		"flush interval": {func(c *materialize.Config) { c.FlushEvery = 0 }, "interval"},
-		"flush bytes":    {func(c *materialize.Config) { c.FlushBytes = 0 }, "size"},
-		"small batches":  {func(c *materialize.Config) { c.Store = memstore.Open(&memstore.Medium{}, 1<<20) }, "where 1000 events may wait, one record may change"},
+		"no store":      {func(c *materialize.Config) { c.Store = nil }, "required"},
+		"no memory":     {func(c *materialize.Config) { c.Memory = nil }, "required"},
+		"partition":     {func(c *materialize.Config) { c.Partition = 1 }, "partition 1 is none of the 1"},
+		"flush bytes":   {func(c *materialize.Config) { c.FlushBytes = 0 }, "size"},
+		"small batches": {func(c *materialize.Config) { c.Store = memstore.Open(&memstore.Medium{}, 1<<20) }, "where 1000 events may wait, one record may change"},
 		"closed store": {func(c *materialize.Config) {
 			if err := c.Store.Close(); err != nil {
 				t.Error(err)

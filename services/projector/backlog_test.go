@@ -77,7 +77,7 @@ func TestAppliedBatchesLeave(t *testing.T) {
 	state, err := materialize.Open(materialize.Config{
 		Lineage: projections.Lineage{Partitions: 1, FoldVersion: projections.FoldVersion, Retention: time.Hour},
 		Store:   memstore.Open(new(memstore.Medium), 8<<20), Memory: materialize.NewMemory(1 << 20),
-		FlushEvery: time.Hour, FlushBytes: 1 << 20, Now: time.Now,
+		FlushBytes: 1 << 20,
 	})
 	if err != nil {
 		t.Fatal(err)

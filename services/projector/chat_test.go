@@ -68,7 +68,7 @@ func newChat(t testing.TB) *chat {
 func (c *chat) open(lineage projections.Lineage) {
 	state, err := materialize.Open(materialize.Config{
 		Lineage: lineage, Partition: 0, Store: memstore.Open(new(memstore.Medium), 8<<20), Memory: materialize.NewMemory(64 << 20),
-		FlushEvery: time.Second, FlushBytes: 1 << 20, Now: func() time.Time { return c.now },
+		FlushBytes: 1 << 20,
 	})
 	if err != nil {
 		c.t.Fatal(err)

@@ -81,9 +81,7 @@ func (n *node) openPartitions(ctx context.Context, identity topic.Identity, m *m
 			Partition:  p,
 			Store:      &timed{Store: n.store, now: n.config.Now, took: m.committed},
 			Memory:     n.memory,
-			FlushEvery: n.config.FlushEvery,
 			FlushBytes: n.config.FlushBytes,
-			Now:        n.config.Now,
 		})
 		if err != nil {
 			return err
