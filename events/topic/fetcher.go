@@ -237,7 +237,9 @@ func (f *fetcher) take(ctx context.Context, c claim, answer *kmsg.FetchResponseT
 	records, next, err := decode(f.r.config.Topic, c, answer)
 	f.r.mu.Lock()
 	defer f.r.mu.Unlock()
-	c.end.Offset = max(c.end.Offset, answer.LastStableOffset)
+	// A broker notes its last stable offset before it reads the records, which may
+	// therefore go beyond it. What was handed out is stable.
+	c.end.Offset = max(c.end.Offset, answer.LastStableOffset, next)
 	if answer.LastStableOffset >= answer.HighWatermark {
 		c.end.AsOf = asOf
 	}
