@@ -221,3 +221,25 @@ func TestFlushFails(t *testing.T) {
 		t.Error("views do not answer any more")
 	}
 }
+
+// TestFlushOnlyWhatIsNew is that a commit is made for each flush with something
+// new, if only an offset, and for no other.
+func TestFlushOnlyWhatIsNew(t *testing.T) {
+	p, s := openChecked(t, testConfig(memstore.Open(&memstore.Medium{}, testMaxBatch)))
+	flush := func(commits int) {
+		t.Helper()
+		mustFlush(t, p)
+		if s.commits != commits {
+			t.Errorf("%d commits, not %d", s.commits, commits)
+		}
+	}
+	flush(0)
+	p.StartAt(0)
+	flush(0)
+	l := newLog(t)
+	mustApply(t, p, l.record("k", []byte("hi")))
+	flush(1)
+	mustApply(t, p, events.Record{Offset: l.next, Control: true}) // its offset counts
+	flush(2)
+	flush(2)
+}

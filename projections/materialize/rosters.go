@@ -22,9 +22,9 @@ type sharedRoster struct {
 	users  int
 }
 
-// shareRoster gives a message, which nobody else knows yet, the roster that equal ones
-// have, and returns it; nil for a message without one. The first use of a roster
-// counts it in memory.
+// shareRoster gives a message, which nobody else knows yet, the roster that equal
+// ones have, and returns it; nil for a message without one. The first use of a
+// roster counts it in memory.
 func (m *Memory) shareRoster(of *projections.Message) *sharedRoster {
 	if of.Roster == nil {
 		return nil
