@@ -37,7 +37,8 @@ const (
 
 // What Validate finds wrong, each with the flag to set right.
 var (
-	ErrRetention = errors.New("--retention must be longer than 0")
+	ErrRetention  = errors.New("--retention must be longer than 0")
+	ErrGeneration = errors.New("--generation must be 1 or more")
 	// ErrIncomplete is for the program that forgot to set something.
 	ErrIncomplete = errors.New("ingest: Logger, Registerer and Now must be set")
 )
@@ -63,6 +64,9 @@ func (c Config) Validate() error {
 	}
 	if c.Retention <= 0 {
 		return fmt.Errorf("%w, not %v", ErrRetention, c.Retention)
+	}
+	if c.Generation == 0 {
+		return ErrGeneration
 	}
 	return c.Connection.Validate()
 }

@@ -312,7 +312,7 @@ func TestShutdownLosesNothing(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
-	good := Config{Connection: topic.Connection{Brokers: []string{"127.0.0.1:9092"}, Topic: "t"}, Retention: time.Hour,
+	good := Config{Connection: topic.Connection{Brokers: []string{"127.0.0.1:9092"}, Topic: "t"}, Generation: 1, Retention: time.Hour,
 		Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(), Now: time.Now}
 	for name, test := range map[string]struct {
 		change func(*Config)
@@ -320,6 +320,7 @@ func TestConfig(t *testing.T) {
 	}{
 		"good":         {func(*Config) {}, nil},
 		"no retention": {func(c *Config) { c.Retention = 0 }, ErrRetention},
+		"generation 0": {func(c *Config) { c.Generation = 0 }, ErrGeneration},
 		"no brokers":   {func(c *Config) { c.Connection.Brokers = nil }, topic.ErrBrokers},
 		"no topic":     {func(c *Config) { c.Connection.Topic = "" }, topic.ErrTopicName},
 		"no clock":     {func(c *Config) { c.Now = nil }, ErrIncomplete},

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 
 	"github.com/seenby/seenby/services/ingest"
 	"github.com/seenby/seenby/services/server"
@@ -24,9 +23,6 @@ func (c *ingestCommand) Run(ctx context.Context, io IO, log logFlags) error {
 	connection, err := c.connection()
 	if err != nil {
 		return err
-	}
-	if c.Generation == 0 {
-		return usage(errors.New("--generation must be 1 or more"))
 	}
 	verifier, err := p.verifier(c.authFlags)
 	if err != nil {
