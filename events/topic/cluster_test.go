@@ -1,6 +1,7 @@
 package topic
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -276,8 +277,10 @@ func (f *follower) take(b Batch) {
 			f.t.Fatalf("partition %d: offset %d after position %d", b.Partition, r.Offset, l.position)
 		}
 		l.position, l.epoch = r.Offset+1, r.LeaderEpoch
+		r.Key, r.Value = bytes.Clone(r.Key), bytes.Clone(r.Value)
 		l.records = append(l.records, r)
 	}
+	b.Release()
 }
 
 // untilPosition polls until the partition's position is position.

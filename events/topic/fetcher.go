@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/seenby/seenby/events"
@@ -23,9 +22,10 @@ import (
 // leader does not know the last epoch, and it does not tell of offsets that hold
 // nothing to hand out. What it is good at, connections and decoding, is used.
 type fetcher struct {
-	r    *Reader
-	node int32
-	wake chan struct{}
+	r       *Reader
+	node    int32
+	wake    chan struct{}
+	decoder *decoder
 	// cancel ends the request in flight. The Reader's mutex guards it.
 	cancel context.CancelFunc
 }
@@ -234,7 +234,7 @@ func (f *fetcher) take(ctx context.Context, c claim, answer *kmsg.FetchResponseT
 		f.retry(ctx, fmt.Errorf("broker %d: %w", f.node, err), c)
 		return Batch{}, false
 	}
-	records, next, err := decode(f.r.config.Topic, c, answer)
+	m, next, err := f.decoder.decode(c.position, answer)
 	f.r.mu.Lock()
 	defer f.r.mu.Unlock()
 	// A broker notes its last stable offset before it reads the records, which may
@@ -244,11 +244,11 @@ func (f *fetcher) take(ctx context.Context, c claim, answer *kmsg.FetchResponseT
 		c.end.AsOf = asOf
 	}
 	switch {
-	case len(records) > 0:
-		c.position, c.epoch, c.fresh = next, records[len(records)-1].LeaderEpoch, false
+	case len(m.records) > 0:
+		c.position, c.epoch, c.fresh = next, m.records[len(m.records)-1].LeaderEpoch, false
 	case c.fresh && c.position > c.announced:
 		// The log begins here and is empty. It stays fresh: nothing was read.
-		records = []events.Record{{Offset: c.position - 1, LeaderEpoch: noEpoch, Control: true}}
+		m.records = []events.Record{{Offset: c.position - 1, LeaderEpoch: noEpoch, Control: true}}
 		c.announced = c.position
 	}
 	if err != nil {
@@ -256,7 +256,11 @@ func (f *fetcher) take(ctx context.Context, c claim, answer *kmsg.FetchResponseT
 	} else {
 		f.r.fine(c.partition)
 	}
-	return Batch{Partition: c.id, Records: records}, len(records) > 0
+	if len(m.records) == 0 {
+		m.free()
+		return Batch{}, false
+	}
+	return Batch{Partition: c.id, Records: m.records, memory: m}, true
 }
 
 // again has the continuity of a partition checked before it is fetched next.
@@ -265,5 +269,3 @@ func (f *fetcher) again(c claim) {
 	defer f.r.mu.Unlock()
 	c.checkedIn = unchecked
 }
-
-var decompressor = kgo.DefaultDecompressor()

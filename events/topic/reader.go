@@ -38,11 +38,12 @@ type ReaderConfig struct {
 	// to it: 200 ms if 0.
 	Watch time.Duration
 	// FetchBytes is how much one answer of a broker may hold, as the records lie
-	// in the log (compressed): 16 MiB if 0. About two answers a broker are in
-	// memory at a time.
+	// in the log (compressed): 4 MiB if 0. Up to two answers a broker are in
+	// memory at a time, some of it unpacked, beside what Poll has returned.
 	FetchBytes int32
-	// PartitionBytes bounds one partition's share of that: 4 MiB if 0. A batch
-	// that is larger is read all the same.
+	// PartitionBytes bounds one partition's share of that: 1 MiB if 0. A batch
+	// that is larger is read all the same. Batches end when they are 32 times as
+	// large in memory, and what one record batch is unpacked to is bounded.
 	PartitionBytes int32
 	// Logger is told of troubles that begin and end; nil for none.
 	Logger *slog.Logger
@@ -59,12 +60,37 @@ type Batch struct {
 	// because aborted records came last or the log does not start at 0, a record
 	// with Control stands for all that was left out.
 	//
-	// Keys and values are the caller's to keep and not to change; they keep the
-	// memory of their whole fetch alive.
+	// Keys and values are not to be changed. They, and Records itself, are the
+	// caller's until Release.
 	Records []events.Record
 	// Err says that the partition's reading has ended: nothing more comes for
 	// it, while the others go on. It wraps [ErrDiscontinued].
 	Err error
+
+	memory *memory // what Records lie in, if it can be used again
+}
+
+// Release gives the memory of Records, their keys and their values back to the
+// readers, for what they read next: none of it may be used after that, nor may
+// copies of the batch. Who does not call it leaves the memory to the garbage
+// collector. To call it again does nothing.
+func (b Batch) Release() {
+	if b.memory != nil {
+		b.memory.free()
+	}
+}
+
+// Size is how many bytes of memory the batch keeps from other use until Release,
+// or until the garbage collector finds it.
+func (b Batch) Size() int64 {
+	if b.memory != nil {
+		return b.memory.size()
+	}
+	size := int64(cap(b.Records)) * recordSize
+	for _, r := range b.Records {
+		size += int64(len(r.Key) + len(r.Value))
+	}
+	return size
 }
 
 // End is where a partition ended at some time.
@@ -111,10 +137,10 @@ func NewReader(ctx context.Context, config ReaderConfig) (*Reader, error) {
 		config.Watch = 200 * time.Millisecond
 	}
 	if config.FetchBytes == 0 {
-		config.FetchBytes = 16 << 20
+		config.FetchBytes = 4 << 20
 	}
 	if config.PartitionBytes == 0 {
-		config.PartitionBytes = 4 << 20
+		config.PartitionBytes = 1 << 20
 	}
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
@@ -196,7 +222,13 @@ func (r *Reader) Poll(ctx context.Context) ([]Batch, error) {
 func (r *Reader) withoutEnded(batches []Batch) []Batch {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.DeleteFunc(batches, func(b Batch) bool { return r.partitions[b.Partition].ended })
+	return slices.DeleteFunc(batches, func(b Batch) bool {
+		ended := r.partitions[b.Partition].ended
+		if ended {
+			b.Release()
+		}
+		return ended
+	})
 }
 
 // End returns where the partition ended when that was last known, and false if

@@ -149,7 +149,7 @@ func (r *Reader) follow(ctx context.Context, p *partition, lead leadership) {
 	}
 	f := r.fetchers[lead.node]
 	if f == nil {
-		f = &fetcher{r: r, node: lead.node, wake: make(chan struct{}, 1)}
+		f = &fetcher{r: r, node: lead.node, wake: make(chan struct{}, 1), decoder: newDecoder(r.config.PartitionBytes)}
 		r.fetchers[lead.node] = f
 		r.wg.Go(func() { f.run(ctx) })
 	}
