@@ -259,7 +259,15 @@ func TestLeaderChangesDuringDelivery(t *testing.T) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		lead := r.partitions[0].leader
-		return lead.epoch == 1 && len(r.fetchers[lead.node].wake) == 0
+		if lead.epoch != 1 {
+			return false
+		}
+		for _, f := range r.fetchers[lead.node] {
+			if len(f.wake) > 0 {
+				return false
+			}
+		}
+		return true
 	})
 	write(t, conn, 0, "b")
 	f := follow(t, r)

@@ -13,14 +13,18 @@ import (
 	"github.com/seenby/seenby/events"
 )
 
-// fetcher fetches the partitions that one node leads: one request at a time,
-// and the next one as soon as Poll has taken what the last one brought. So a
-// caller that is slow to Poll slows the fetching down.
+// fetcher fetches partitions that one node leads: one request at a time, and the
+// next one as soon as Poll has taken what the last one brought. So a caller that
+// is slow to Poll slows the fetching down.
+//
+// A node has two, so that one fetches while the other decodes and hands out. Each
+// claims partitions for itself, and has them until what it fetched of them has
+// been handed out; so each partition is still fetched by one at a time.
 //
 // franz-go's own consumer is not used, because it decides by itself what to do
 // when a log does not continue: it goes on after an unclean election whose
 // leader does not know the last epoch, and it does not tell of offsets that hold
-// nothing to hand out. What it is good at, connections and decoding, is used.
+// nothing to hand out. What it is good at, connections, is used.
 type fetcher struct {
 	r       *Reader
 	node    int32
@@ -30,17 +34,25 @@ type fetcher struct {
 	cancel context.CancelFunc
 }
 
+// impatience is how long a request may wait for something to be written while
+// the node's other fetcher is at work, whose next request waits behind it.
+const impatience = 5 * time.Millisecond
+
 func (f *fetcher) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		claims, wait := f.claim()
+		claims, alone, wait := f.claim()
 		if len(claims) == 0 {
 			f.rest(ctx, wait)
 			continue
 		}
+		patience := f.r.config.Watch
+		if !alone {
+			patience = min(patience, impatience)
+		}
 		round, end := f.interruptible(ctx)
 		ready, broken := f.check(round, claims)
 		if len(ready) > 0 {
-			f.deliver(ctx, f.fetch(round, ready))
+			f.deliver(ctx, f.fetch(round, ready, patience))
 		}
 		end()
 		if len(broken) > 0 {
@@ -51,13 +63,20 @@ func (f *fetcher) run(ctx context.Context) {
 }
 
 // claim takes the partitions that the node leads and that are due. If there is
-// none, wait is when one will be, or 0 if nobody knows.
-func (f *fetcher) claim() (claims []claim, wait time.Duration) {
+// none, wait is when one will be, or 0 if nobody knows. alone says that the
+// other fetcher has none now. While it has some, it is up to this one to read on
+// where there is known to be more, but not to wait for more to be written: the
+// other's next request would wait behind that. What it leaves, the other takes.
+func (f *fetcher) claim() (claims []claim, alone bool, wait time.Duration) {
 	f.r.mu.Lock()
 	defer f.r.mu.Unlock()
 	now := time.Now()
+	alone, more := true, false
 	for _, p := range f.r.partitions {
-		if p.leader.node != f.node || p.claimed || p.ended {
+		if by := p.claimedBy; by != nil && by.node == f.node {
+			alone = false
+		}
+		if p.leader.node != f.node || p.claimedBy != nil || p.ended {
 			continue
 		}
 		if due := p.retryAt.Sub(now); due > 0 {
@@ -66,19 +85,29 @@ func (f *fetcher) claim() (claims []claim, wait time.Duration) {
 			}
 			continue
 		}
-		p.claimed = true
+		more = more || p.position < p.end.Offset
 		claims = append(claims, claim{p, p.leader.epoch})
+	}
+	if !alone && !more {
+		return nil, false, 0
+	}
+	for _, c := range claims {
+		c.claimedBy = f
 	}
 	// An answer has room for some partitions only; shuffled, all get their turn.
 	rand.Shuffle(len(claims), func(i, j int) { claims[i], claims[j] = claims[j], claims[i] })
-	return claims, wait
+	return claims, alone, wait
 }
 
+// release gives back those of the claims that the fetcher still has.
 func (f *fetcher) release(claims []claim) {
 	f.r.mu.Lock()
 	defer f.r.mu.Unlock()
 	for _, c := range claims {
-		c.claimed = false
+		if c.claimedBy != f {
+			continue
+		}
+		c.claimedBy = nil
 		if c.leader.node != f.node {
 			f.r.fetchers[c.leader.node].nudge()
 		}
@@ -100,29 +129,38 @@ func (f *fetcher) rest(ctx context.Context, wait time.Duration) {
 	}
 }
 
-// nudge has the fetcher look for partitions to claim.
-func (f *fetcher) nudge() {
-	select {
-	case f.wake <- struct{}{}:
-	default:
+// fetchers are those of one node.
+type fetchers []*fetcher
+
+const fetchersPerNode = 2
+
+// nudge has the fetchers look for partitions to claim.
+func (fs fetchers) nudge() {
+	for _, f := range fs {
+		select {
+		case f.wake <- struct{}{}:
+		default:
+		}
 	}
 }
 
-// interruptible returns a context for one round of requests, which interrupt
-// ends.
+// interrupt ends the requests in flight. The Reader's mutex is held.
+func (fs fetchers) interrupt() {
+	for _, f := range fs {
+		if f.cancel != nil {
+			f.cancel()
+		}
+	}
+}
+
+// interruptible returns a context for one round of requests, which fetchers'
+// interrupt ends.
 func (f *fetcher) interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	f.r.mu.Lock()
 	f.cancel = cancel
 	f.r.mu.Unlock()
 	return ctx, cancel
-}
-
-// interrupt ends the request in flight. The Reader's mutex is held.
-func (f *fetcher) interrupt() {
-	if f.cancel != nil {
-		f.cancel()
-	}
 }
 
 func (f *fetcher) deliver(ctx context.Context, batches []Batch) {
@@ -158,10 +196,11 @@ func (f *fetcher) request(ctx context.Context, req kmsg.Request) (kmsg.Response,
 
 // fetch fetches claims once. Their ends are as of just before the request: a
 // leader answers with its offsets when it answers. That its high watermark
-// covers all that earlier leaders acknowledged, check has made sure of.
-func (f *fetcher) fetch(ctx context.Context, claims []claim) []Batch {
+// covers all that earlier leaders acknowledged, check has made sure of. Claims
+// that nothing came of are released before the others are decoded.
+func (f *fetcher) fetch(ctx context.Context, claims []claim, patience time.Duration) []Batch {
 	asOf := f.r.config.Now()
-	kresp, err := f.request(ctx, f.fetchRequest(claims, f.r.config.Watch, f.r.config.FetchBytes, f.r.config.PartitionBytes))
+	kresp, err := f.request(ctx, f.fetchRequest(claims, patience, f.r.config.FetchBytes, f.r.config.PartitionBytes))
 	if err != nil {
 		f.retry(ctx, err, claims...)
 		return nil
@@ -173,16 +212,40 @@ func (f *fetcher) fetch(ctx context.Context, claims []claim) []Batch {
 	}
 	answers := f.fetched(resp)
 	var batches []Batch
+	var idle, filled []claim
 	for _, c := range claims {
 		answer := answers[c.id]
-		if answer == nil {
-			continue // it had no room in the answer
+		switch {
+		case answer == nil: // it had no room in the answer
+			idle = append(idle, c)
+		case len(answer.RecordBatches) > 0:
+			filled = append(filled, c)
+		default:
+			if b, ok := f.take(ctx, c, answer, asOf); ok {
+				batches = append(batches, b)
+			} else {
+				idle = append(idle, c)
+			}
 		}
-		if b, ok := f.take(ctx, c, answer, asOf); ok {
+	}
+	if len(filled) > 0 {
+		f.leave(idle)
+	}
+	for _, c := range filled {
+		if b, ok := f.take(ctx, c, answers[c.id], asOf); ok {
 			batches = append(batches, b)
 		}
 	}
 	return batches
+}
+
+// leave leaves claims to the other fetcher of the node. Nothing of them may be
+// on its way to Poll, or what the other fetches might overtake it.
+func (f *fetcher) leave(claims []claim) {
+	f.release(claims)
+	f.r.mu.Lock()
+	defer f.r.mu.Unlock()
+	f.r.fetchers[f.node].nudge()
 }
 
 func (f *fetcher) fetchRequest(claims []claim, wait time.Duration, bytes, partitionBytes int32) *kmsg.FetchRequest {

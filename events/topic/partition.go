@@ -30,9 +30,10 @@ type partition struct {
 	// is fetched.
 	checkedIn int32
 
-	leader  leadership
-	claimed bool
-	ended   bool
+	leader leadership
+	// claimedBy is the fetcher that has it for itself, or nil.
+	claimedBy *fetcher
+	ended     bool
 
 	end      End
 	trouble  error

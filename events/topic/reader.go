@@ -124,7 +124,7 @@ type Reader struct {
 
 	mu         sync.Mutex
 	partitions map[int32]*partition
-	fetchers   map[int32]*fetcher // by the node that they fetch from
+	fetchers   map[int32]fetchers // by the node that they fetch from
 	ending     []Batch            // with Err, not yet handed out
 	unsurveyed error              // why the last survey failed
 }
@@ -162,7 +162,7 @@ func NewReader(ctx context.Context, config ReaderConfig) (*Reader, error) {
 		ends:       make(chan struct{}, 1),
 		survey:     make(chan struct{}, 1),
 		partitions: make(map[int32]*partition, len(config.Start)),
-		fetchers:   make(map[int32]*fetcher),
+		fetchers:   make(map[int32]fetchers),
 	}
 	for id, start := range config.Start {
 		r.partitions[id] = newPartition(id, start)

@@ -143,17 +143,18 @@ func (r *Reader) follow(ctx context.Context, p *partition, lead leadership) {
 	}
 	p.leader = lead
 	p.retryAt = time.Time{}
-	if f := r.fetchers[known.node]; f != nil {
-		// What it waits for may never come; and it has the partition meanwhile.
-		f.interrupt()
+	// What they wait for may never come; and one has the partition meanwhile.
+	r.fetchers[known.node].interrupt()
+	of, found := r.fetchers[lead.node]
+	if !found {
+		for range fetchersPerNode {
+			f := &fetcher{r: r, node: lead.node, wake: make(chan struct{}, 1), decoder: newDecoder(r.config.PartitionBytes)}
+			of = append(of, f)
+			r.wg.Go(func() { f.run(ctx) })
+		}
+		r.fetchers[lead.node] = of
 	}
-	f := r.fetchers[lead.node]
-	if f == nil {
-		f = &fetcher{r: r, node: lead.node, wake: make(chan struct{}, 1), decoder: newDecoder(r.config.PartitionBytes)}
-		r.fetchers[lead.node] = f
-		r.wg.Go(func() { f.run(ctx) })
-	}
-	f.nudge()
+	of.nudge()
 }
 
 // note keeps what is wrong with a partition, and logs when that begins. The
