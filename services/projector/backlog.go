@@ -2,11 +2,9 @@ package projector
 
 import (
 	"context"
-	"unsafe"
 
 	"golang.org/x/sync/semaphore"
 
-	"github.com/seenby/seenby/events"
 	"github.com/seenby/seenby/events/topic"
 )
 
@@ -14,7 +12,7 @@ const (
 	// fetchBytes and partitionBytes are how much is fetched at once, as it lies
 	// in the log. Unpacked it is several times as much: a receipt is shorter than
 	// what is known of its record.
-	fetchBytes     = 1 << 20
+	fetchBytes     = 2 << 20
 	partitionBytes = 256 << 10
 	// backlogBytes is how much may be read and not applied, in all partitions
 	// together. Kafka is much faster than applying, so that while a node catches
@@ -39,17 +37,13 @@ type queued struct {
 
 // enter waits until there is room for a batch, which must leave.
 func (b *backlog) enter(ctx context.Context, batch topic.Batch) (queued, error) {
-	q := queued{batch, min(batchSize(batch), backlogBytes)}
+	q := queued{batch, min(batch.Size(), backlogBytes)}
 	return q, b.free.Acquire(ctx, q.size)
 }
 
-// leave is told that a batch was applied, or is not going to be.
-func (b *backlog) leave(q queued) { b.free.Release(q.size) }
-
-// batchSize is the memory of a batch in bytes.
-func batchSize(b topic.Batch) (size int64) {
-	for _, r := range b.Records {
-		size += int64(unsafe.Sizeof(events.Record{})) + int64(len(r.Key)+len(r.Value))
-	}
-	return size
+// leave is told that a batch was applied, or is not going to be. Its memory is
+// read into again.
+func (b *backlog) leave(q queued) {
+	q.Release()
+	b.free.Release(q.size)
 }

@@ -163,6 +163,7 @@ func (n *node) poll(ctx context.Context) error {
 		for _, b := range batches {
 			o := n.byNumber(b.Partition)
 			if o == nil || o.Stopped() != nil {
+				b.Release()
 				continue
 			}
 			q, err := n.backlog.enter(ctx, b)
