@@ -25,12 +25,30 @@ func entry(e events.Event) (topic.Entry, *contract.Problem) {
 	return topic.Entry{}, contract.NewProblem(contract.Internal, "").Because(err)
 }
 
+// reached is the log, once Kafka was reached.
+func (s *Service) reached() (*log, *contract.Problem) {
+	if l := s.log.Load(); l != nil {
+		return l, nil
+	}
+	return nil, unavailable(*s.trouble.Load())
+}
+
+// everywhere is e in each partition of the topic.
+func (l *log) everywhere(e topic.Entry) []topic.Entry {
+	entries := make([]topic.Entry, l.Identity().Partitions)
+	for p := range entries {
+		entries[p] = e
+		entries[p].Partition = int32(p)
+	}
+	return entries
+}
+
 // append appends entries of one kind, and returns the position from which on all
 // of them are applied.
 func (s *Service) append(ctx context.Context, kind events.Kind, entries ...topic.Entry) (contract.Position, *contract.Problem) {
-	l := s.log.Load()
-	if l == nil {
-		return contract.Position{}, unavailable(*s.trouble.Load())
+	l, problem := s.reached()
+	if problem != nil {
+		return contract.Position{}, problem
 	}
 	ctx, cancel := context.WithTimeout(ctx, AppendTimeout)
 	defer cancel()

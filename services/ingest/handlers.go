@@ -13,7 +13,7 @@ import (
 )
 
 func (s *Service) putMessage(ctx context.Context, r *server.Request) (contract.Answer, *contract.Problem) {
-	id, malformed := messageID(r)
+	id, malformed := onlyID(r, "message_id")
 	e, problem := contract.DecodePut(id, r.Body)
 	// A 413 comes before a 400, here and below.
 	if malformed != nil && (problem == nil || problem.Code != contract.RosterTooLarge) {
@@ -58,7 +58,7 @@ func (s *Service) checkSentAt(ms int64) *contract.Problem {
 }
 
 func (s *Service) deleteMessage(ctx context.Context, r *server.Request) (contract.Answer, *contract.Problem) {
-	id, problem := messageID(r)
+	id, problem := onlyID(r, "message_id")
 	if problem != nil {
 		return contract.Answer{}, problem
 	}
@@ -67,6 +67,29 @@ func (s *Service) deleteMessage(ctx context.Context, r *server.Request) (contrac
 		return contract.Answer{}, problem
 	}
 	position, problem := s.append(ctx, events.KindMessageRecalled, recall)
+	if problem != nil {
+		return contract.Answer{}, problem
+	}
+	return accepted(appendPosition(nil, position)), nil
+}
+
+// deleteUser tells every partition to forget a person, as any may hold messages
+// that they take part in. After a failure some have been told and some not; the
+// same request tells all of them again, which is one more fact where it is known.
+func (s *Service) deleteUser(ctx context.Context, r *server.Request) (contract.Answer, *contract.Problem) {
+	id, problem := onlyID(r, "user_id")
+	if problem != nil {
+		return contract.Answer{}, problem
+	}
+	erasure, problem := entry(&events.UserErased{UserID: []byte(id)})
+	if problem != nil {
+		return contract.Answer{}, problem
+	}
+	l, problem := s.reached()
+	if problem != nil {
+		return contract.Answer{}, problem
+	}
+	position, problem := s.append(ctx, events.KindUserErased, l.everywhere(erasure)...)
 	if problem != nil {
 		return contract.Answer{}, problem
 	}
@@ -95,12 +118,12 @@ func (s *Service) postReceipts(ctx context.Context, r *server.Request) (contract
 	return accepted(appendPosition(append(b, ','), position)), nil
 }
 
-// messageID is the ID of a route that takes nothing else in its URL.
-func messageID(r *server.Request) (string, *contract.Problem) {
+// onlyID is the ID of a route that takes nothing else in its URL.
+func onlyID(r *server.Request, name string) (string, *contract.Problem) {
 	if problem := contract.NoParameters(r.HTTP.URL.RawQuery); problem != nil {
 		return "", problem
 	}
-	return r.PathID("message_id")
+	return r.PathID(name)
 }
 
 // appendPosition appends the member of that name. A position needs no escapes.

@@ -42,6 +42,8 @@ const (
 
 // network is the way to the brokers, which can be cut.
 type network struct {
+	cluster *kfake.Cluster
+
 	mu    sync.Mutex
 	isCut bool
 	conns []net.Conn
@@ -84,7 +86,7 @@ func newTopic(t *testing.T) (topic.Connection, *network) {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	n := new(network)
+	n := &network{cluster: cluster}
 	c := topic.Connection{Brokers: cluster.ListenAddrs(), Topic: fmt.Sprintf("test-%x", rand.Uint64()), Options: []kgo.Opt{kgo.Dialer(n.dial)}}
 	createTopic(t, c)
 	return c, n
@@ -314,7 +316,8 @@ func readLog(t *testing.T, c topic.Connection, n int) logged {
 	return all
 }
 
-// texts are the events of a log, each as "message: what happened".
+// texts are the events of a log, each as "message: what happened", or
+// "partition: who was erased".
 func (l logged) texts(t *testing.T) []string {
 	t.Helper()
 	var texts []string
@@ -325,7 +328,7 @@ func (l logged) texts(t *testing.T) []string {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if want := events.Partition(r.Key, partitions); p != want {
+			if want := events.Partition(r.Key, partitions); p != want && r.Key != nil {
 				t.Errorf("%q lies in partition %d, not %d", r.Key, p, want)
 			}
 			switch e := e.(type) {
@@ -336,6 +339,8 @@ func (l logged) texts(t *testing.T) []string {
 				texts = append(texts, fmt.Sprintf("%s: %s read at %d", e.MessageID, e.ReaderID, e.ReadAt))
 			case *events.MessageRecalled:
 				texts = append(texts, fmt.Sprintf("%s: recalled", e.MessageID))
+			case *events.UserErased:
+				texts = append(texts, fmt.Sprintf("%d: %s erased", p, e.UserID))
 			}
 		}
 	}

@@ -1,7 +1,8 @@
 // Package ingest takes what the chat product reports (messages sent and
-// recalled, receipts) and appends it to the log as events. It keeps no state
-// and knows no message: what an event comes to is for those who read the log.
-// What it answers 202 to is in Kafka, acknowledged by all in-sync replicas.
+// recalled, receipts, people to forget) and appends it to the log as events. It
+// keeps no state and knows no message: what an event comes to is for those who
+// read the log. What it answers 202 to is in Kafka, acknowledged by all in-sync
+// replicas.
 package ingest
 
 import (
@@ -131,6 +132,7 @@ func (s *Service) Routes() []server.Route {
 	return []server.Route{
 		{Method: http.MethodPut, Path: message, Access: server.BackendOnly, MaxBody: contract.MaxPutBody, Handler: s.putMessage},
 		{Method: http.MethodDelete, Path: message, Access: server.BackendOnly, Handler: s.deleteMessage},
+		{Method: http.MethodDelete, Path: "/v1/users/{user_id}", Access: server.BackendOnly, Handler: s.deleteUser},
 		{Method: http.MethodPost, Path: "/v1/receipts", Access: server.AnyCaller, MaxBody: contract.MaxBody, Handler: s.postReceipts},
 	}
 }

@@ -17,14 +17,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/seenby/seenby/events/topic"
 	"github.com/seenby/seenby/projections"
 	"github.com/seenby/seenby/services/contract"
 )
 
-// What is answered 202 is in the log, under its key, below its position.
+// What is answered 202 is in the log, under its key or in every partition, below
+// its position.
 func TestTheWayIntoTheLog(t *testing.T) {
 	connection, _ := newTopic(t)
 	x := startOn(t, connection)
@@ -44,6 +48,7 @@ func TestTheWayIntoTheLog(t *testing.T) {
 			3, []string{fmt.Sprintf("m1: bob read at %d", int64(math.MaxInt64)), "m2: bob read at 1000", fmt.Sprintf("m1: bob read at %d", int64(math.MaxInt64))}},
 		{"backend", "POST", "/v1/receipts", `{"receipts":[{"message_id":"m3","reader_id":"amy","read_at":"9999-12-31T23:59:59Z"}]}`,
 			1, []string{"m3: amy read at 253402300799000"}},
+		{"backend", "DELETE", "/v1/users/a%2Fb", "", 0, []string{"0: a/b erased", "1: a/b erased", "2: a/b erased", "3: a/b erased"}},
 	}
 	id, err := topic.Identify(t.Context(), connection)
 	if err != nil {
@@ -82,11 +87,13 @@ func TestTheWayIntoTheLog(t *testing.T) {
 	if err := testutil.GatherAndCompare(x.registry, strings.NewReader(`
 # HELP seenby_ingest_append_failures_total Requests whose events Kafka did not acknowledge, all or in part, by kind of event.
 # TYPE seenby_ingest_append_failures_total counter
+seenby_ingest_append_failures_total{event="erased"} 0
 seenby_ingest_append_failures_total{event="read"} 0
 seenby_ingest_append_failures_total{event="recalled"} 0
 seenby_ingest_append_failures_total{event="sent"} 0
-# HELP seenby_ingest_events_appended_total Events that Kafka acknowledged, by kind. Those of "read" are the accepted receipts, duplicates included.
+# HELP seenby_ingest_events_appended_total Events that Kafka acknowledged, by kind. Those of "read" are the accepted receipts, duplicates included; an erasure is one in each partition.
 # TYPE seenby_ingest_events_appended_total counter
+seenby_ingest_events_appended_total{event="erased"} 4
 seenby_ingest_events_appended_total{event="read"} 4
 seenby_ingest_events_appended_total{event="recalled"} 1
 seenby_ingest_events_appended_total{event="sent"} 2
@@ -128,13 +135,18 @@ func TestErrors(t *testing.T) {
 		{"no token, and a bad body", "", "POST", "/v1/receipts", "x", "no_token"},
 		{"no backend, and a bad body, ID and query", "bob", "PUT", "/v1/messages/..?x=1", "x", "backend_only"},
 		{"no backend", "bob", "DELETE", "/v1/messages/m", "", "backend_only"},
+		{"no backend, and a bad ID and query", "bob", "DELETE", "/v1/users/..?x=1", "", "backend_only"},
+		{"no method of a user", "backend", "PUT", "/v1/users/bob", "", "method_not_allowed"},
 		{"over 2 MiB", "backend", "PUT", "/v1/messages/..", `{"x":"` + strings.Repeat("x", 2<<20) + `"}`, "body_too_large"},
 		{"over 256 KiB", "bob", "POST", "/v1/receipts", `{"x":"` + strings.Repeat("x", 256<<10) + `"}`, "body_too_large"},
 		{"bad ID", "backend", "PUT", "/v1/messages/%2E%2E", put, "bad_id"},
 		{"bad ID to recall", "backend", "DELETE", "/v1/messages/%00", "", "bad_id"},
 		{"long ID", "backend", "DELETE", "/v1/messages/" + strings.Repeat("m", 129), "", "bad_id"},
+		{"bad ID to erase", "backend", "DELETE", "/v1/users/%0A", "", "bad_id"},
+		{"long ID to erase", "backend", "DELETE", "/v1/users/" + strings.Repeat("u", 129), "", "bad_id"},
 		{"a parameter", "backend", "PUT", "/v1/messages/m?x=1", put, "bad_parameter"},
 		{"a parameter of a recall", "backend", "DELETE", "/v1/messages/m?x", "", "bad_parameter"},
+		{"a parameter of an erasure", "backend", "DELETE", "/v1/users/bob?x", "", "bad_parameter"},
 		{"a parameter of receipts", "bob", "POST", "/v1/receipts?x=1", read, "bad_parameter"},
 		{"no body", "bob", "POST", "/v1/receipts", " ", "bad_json"},
 		{"bad JSON", "backend", "PUT", "/v1/messages/m", put + put, "bad_json"},
@@ -207,7 +219,7 @@ func TestKafkaOutOfReach(t *testing.T) {
 	network.cut()
 	var wg sync.WaitGroup
 	for _, request := range [][3]string{{"POST", "/v1/receipts", `{"receipts":[{"message_id":"m","reader_id":"bob"}]}`},
-		{"DELETE", "/v1/messages/m", ""}, {"PUT", "/v1/messages/m", `{"conversation_id":"c","sender_id":"alice","recipients":["bob"]}`}} {
+		{"DELETE", "/v1/messages/m", ""}, {"DELETE", "/v1/users/bob", ""}, {"PUT", "/v1/messages/m", `{"conversation_id":"c","sender_id":"alice","recipients":["bob"]}`}} {
 		wg.Go(func() {
 			a, err := x.try("backend", request[0], request[1], request[2])
 			if err != nil || a.status != 503 || a.Code != contract.KafkaUnavailable || a.header.Get("Retry-After") == "" {
@@ -223,6 +235,49 @@ func TestKafkaOutOfReach(t *testing.T) {
 		a, err := x.try("bob", "POST", "/v1/receipts", body)
 		return err == nil && a.status == http.StatusAccepted
 	})
+}
+
+// An erasure that only some partitions took is told as a failure, and the same
+// request is then taken by all, with a position that covers all.
+func TestErasureFailsInPart(t *testing.T) {
+	for _, refusal := range []*kerr.Error{kerr.InvalidRecord, kerr.NotEnoughReplicas} {
+		t.Run(refusal.Message, func(t *testing.T) {
+			connection, network := newTopic(t)
+			x := startOn(t, connection)
+			fault := network.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Partitions: []int32{1, 3}, Err: refusal, Count: -1})
+			a := x.send(t, "backend", "DELETE", "/v1/users/bob", "")
+			if a.status != 503 || a.Code != contract.KafkaUnavailable || a.header.Get("Retry-After") == "" {
+				t.Errorf("got %d %v %s", a.status, a.header, a.body)
+			}
+			if got := readLog(t, connection, 2); len(got[0]) != 1 || len(got[2]) != 1 {
+				t.Errorf("the others did not take it: %v", got.texts(t))
+			}
+			fault.Remove()
+			eventually(t, "accepted", func() bool {
+				a = x.send(t, "backend", "DELETE", "/v1/users/bob", "")
+				return a.status == http.StatusAccepted
+			})
+			position, err := contract.ParsePosition(a.Position)
+			if err != nil || len(position.Next) != partitions {
+				t.Fatalf("got %s: %+v, %v", a.body, position, err)
+			}
+			records := 0
+			for _, next := range position.Next {
+				records += int(next)
+			}
+			log := readLog(t, connection, records)
+			for p, next := range position.Next {
+				if end := int64(len(log[p])); end != next {
+					t.Errorf("partition %d ends at %d, the position says %d", p, end, next)
+				}
+			}
+			for _, text := range log.texts(t) {
+				if !strings.HasSuffix(text, ": bob erased") {
+					t.Error(text)
+				}
+			}
+		})
+	}
 }
 
 // Ingest listens, and says why it is not ready, before Kafka is there.

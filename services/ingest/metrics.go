@@ -8,7 +8,8 @@ import (
 	"github.com/seenby/seenby/events"
 )
 
-// metrics are those of ingest, by kind of event: "sent", "read", "recalled".
+// metrics are those of ingest, by kind of event: "sent", "read",
+// "recalled", "erased".
 type metrics struct {
 	kinds map[events.Kind]kindMetrics
 }
@@ -23,7 +24,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	labels := []string{"event"}
 	appended := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "seenby_ingest_events_appended_total",
-		Help: "Events that Kafka acknowledged, by kind. Those of \"read\" are the accepted receipts, duplicates included.",
+		Help: "Events that Kafka acknowledged, by kind. Those of \"read\" are the accepted receipts, duplicates included; an erasure is one in each partition.",
 	}, labels)
 	failures := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "seenby_ingest_append_failures_total",
@@ -37,6 +38,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	m := &metrics{kinds: make(map[events.Kind]kindMetrics)}
 	for kind, name := range map[events.Kind]string{
 		events.KindMessageSent: "sent", events.KindMessageRead: "read", events.KindMessageRecalled: "recalled",
+		events.KindUserErased: "erased",
 	} {
 		m.kinds[kind] = kindMetrics{
 			appended: appended.WithLabelValues(name),

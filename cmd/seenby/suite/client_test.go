@@ -223,6 +223,10 @@ func recallMessage(id string) request {
 	return request{method: http.MethodDelete, path: messagePath(id), who: backend}
 }
 
+func eraseUser(id string) request {
+	return request{method: http.MethodDelete, path: "/v1/users/" + url.PathEscape(id), who: backend}
+}
+
 // readMessages is what the backend sends for a reader.
 func readMessages(reader string, ids ...string) request {
 	var items []receiptBody

@@ -156,6 +156,8 @@ func refusedByIngest() []refusal {
 	foreign := postReceipts("bob", receiptBody{Message: "m1", Reader: "bob"}, receiptBody{Message: "m1", Reader: "carol"})
 	userPut, userRecall := putMessage("m9", "bob", "alice"), recallMessage("m1")
 	userPut.who, userRecall.who = "bob", "bob"
+	userErases := eraseUser("bob")
+	userErases.who = "bob"
 	text := readMessages("carol", "m1")
 	text.header = http.Header{"Content-Type": {"text/plain"}}
 	unknownParameter := readMessages("carol", "m1")
@@ -171,6 +173,7 @@ func refusedByIngest() []refusal {
 		{"wrong method before the token", request{method: "PATCH", path: "/v1/receipts"}, 405, "method_not_allowed", ""},
 		{"put by a user", userPut, 403, "backend_only", ""},
 		{"recall by a user", userRecall, 403, "backend_only", ""},
+		{"erasure by a user", userErases, 403, "backend_only", ""},
 		{"not JSON by its type", text, 415, "unsupported_media_type", ""},
 		{"a body over 256 KiB", receipts(backend, strings.Repeat(" ", 256<<10+1)), 413, "body_too_large", ""},
 		{"a put over 2 MiB", put(strings.Repeat(" ", 2<<20+1)), 413, "body_too_large", ""},
@@ -191,6 +194,7 @@ func refusedByIngest() []refusal {
 		{"a control character in the path", path("/v1/messages/a%00b"), 400, "bad_id", ""},
 		{"129 bytes in the path", path("/v1/messages/" + strings.Repeat("x", 129)), 400, "bad_id", ""},
 		{"dots in the path", path("/v1/messages/%2E%2E"), 400, "bad_id", ""},
+		{"a control character in the path of an erasure", eraseUser("a\x00b"), 400, "bad_id", ""},
 		{"no sender", put(`{"conversation_id":"c","recipients":[]}`), 400, "invalid_body", "-1 sender_id required"},
 		{"a list and a count", put(`{"conversation_id":"c","sender_id":"s","recipients":[],"recipient_count":3}`), 400, "invalid_body", "-1 recipient_count conflicting"},
 		{"neither", put(`{"conversation_id":"c","sender_id":"s"}`), 400, "invalid_body", "-1 recipients required"},
