@@ -36,6 +36,14 @@ type Decoder struct {
 // too old never takes a new event for garbage.
 func (d *Decoder) Decode(key, value []byte) (Event, error) {
 	d.forget()
+	if d.receipt(key, value) {
+		return &d.read, nil
+	}
+	return d.decode(key, value)
+}
+
+// decode is Decode for whatever receipt does not take.
+func (d *Decoder) decode(key, value []byte) (Event, error) {
 	kind, body, err := split(value)
 	if err != nil {
 		return nil, fmt.Errorf("%w: value: %w", ErrNotEvent, err)
@@ -73,6 +81,35 @@ func (d *Decoder) Decode(key, value []byte) (Event, error) {
 		return nil, fmt.Errorf("%w: key: %w", ErrNotEvent, err)
 	}
 	return e, nil
+}
+
+// receipt decodes a receipt that is written as nearly all are: the fields in their
+// order, each once and of its type, in their shortest form, and nothing else. It
+// reports whether it was one, and valid. A rebuild decodes millions a second.
+func (d *Decoder) receipt(key, value []byte) bool {
+	const (
+		kind0, kind1 = byte(KindMessageRead<<3&0x7f | 2 | 0x80), byte(KindMessageRead >> 4)
+		reader       = byte(readReaderID<<3 | 2)
+		at           = byte(readReadAt << 3)
+	)
+	if len(value) < 6 || value[0] != kind0 || value[1] != kind1 || int(value[2]) != len(value)-3 || value[2] > 0x7f ||
+		value[3] != reader || value[4] > 0x7f || int(value[4]) > len(value)-5 {
+		return false
+	}
+	id, rest := value[5:5+value[4]], value[5+value[4]:]
+	claimed := int64(Unclaimed)
+	if len(rest) > 0 {
+		v, n := protowire.ConsumeVarint(rest[1:])
+		if rest[0] != at || n != len(rest)-1 {
+			return false
+		}
+		claimed = int64(v)
+	}
+	if CheckID(id) != nil || CheckID(key) != nil {
+		return false
+	}
+	d.read = MessageRead{MessageID: key, ReaderID: id, ReadAt: claimed}
+	return true
 }
 
 // forget drops what the last event points to: a slice of a record's bytes keeps
