@@ -17,8 +17,13 @@ var ErrMustStop = errors.New("cannot go past this record")
 
 // Messages is where the fold finds and keeps the messages of its partition.
 type Messages interface {
-	// Message returns a message, or nil if there is none.
+	// Message returns a message, or nil if there is none. It was settled
+	// ([Fold.Settle]), and if it is count-only its receipts are whole.
 	Message(id []byte) (*Message, error)
+	// Roster returns the partition's roster of a message's participants, which is
+	// equal for equal ones, however often they come; but never one that an erasure
+	// took somebody out of.
+	Roster(*events.MessageSent) (*Roster, error)
 	// Create takes a new message, in place of an expired one of that ID.
 	Create(*Message)
 	// Changed is told after each change of a message.
@@ -55,12 +60,14 @@ const (
 	Control
 	// Old: below the position.
 	Old
+	// Erased: a UserErased, whether it found anything to take out or not.
+	Erased
 
 	outcomes
 )
 
 var outcomeNames = [outcomes]string{"counted", "created", "recalled", "waits", "repeated", "dropped", "expired",
-	"undecodable", "misplaced", "skipped", "control", "old"}
+	"undecodable", "misplaced", "skipped", "control", "old", "erased"}
 
 // String is the outcome as metrics and logs spell it.
 func (o Outcome) String() string { return outcomeNames[o] }
@@ -84,6 +91,11 @@ type Fold struct {
 	waiting   *Waiting
 	evicted   int64
 	decoder   events.Decoder
+
+	// erasures are in log order; lastErasure is the Next of the last one ever.
+	erasures    []Erasure
+	lastErasure int64
+	digests     digests
 }
 
 // Checkpoint says of which prefix of a partition some state is the fold.
@@ -98,26 +110,43 @@ type Checkpoint struct {
 	// Evicted is how many waiting events had to give way to the limit so far.
 	// Unless it is 0, a fold from another start may differ.
 	Evicted int64
+	// LastErasure is the offset + 1 of the last UserErased, or 0.
+	LastErasure int64
 }
 
-// NewFold returns the fold of a partition that goes on from a checkpoint and
-// the events that waited there, in log order. A fold from the start of the log
-// has the log's first offset as Position, LeaderEpoch -1, and nothing waiting.
-func NewFold(lineage Lineage, partition int32, from Checkpoint, waiting []WaitingEvent) *Fold {
+// Restored is what a fold goes on from, beside its messages.
+type Restored struct {
+	Checkpoint
+	// Waiting is in log order.
+	Waiting []WaitingEvent
+	// Erasures are those that [Fold.Erasures] told, in log order.
+	Erasures []Erasure
+	// Digests are in any order.
+	Digests []HourDigest
+}
+
+// NewFold returns the fold of a partition that goes on from some state. A fold
+// from the start of the log has the log's first offset as Position, LeaderEpoch
+// -1, and nothing else.
+func NewFold(lineage Lineage, partition int32, from Restored) *Fold {
 	return &Fold{
-		lineage:   lineage,
-		partition: partition,
-		position:  from.Position,
-		epoch:     from.LeaderEpoch,
-		timestamp: from.Timestamp,
-		evicted:   from.Evicted,
-		waiting:   RestoreWaiting(waiting),
+		lineage:     lineage,
+		partition:   partition,
+		position:    from.Position,
+		epoch:       from.LeaderEpoch,
+		timestamp:   from.Timestamp,
+		evicted:     from.Evicted,
+		lastErasure: from.LastErasure,
+		waiting:     RestoreWaiting(from.Waiting),
+		erasures:    append([]Erasure(nil), from.Erasures...),
+		digests:     restoreDigests(from.Digests),
 	}
 }
 
 // Checkpoint is where the fold is.
 func (f *Fold) Checkpoint() Checkpoint {
-	return Checkpoint{Position: f.position, LeaderEpoch: f.epoch, Timestamp: f.timestamp, Evicted: f.evicted}
+	return Checkpoint{Position: f.position, LeaderEpoch: f.epoch, Timestamp: f.timestamp, Evicted: f.evicted,
+		LastErasure: f.lastErasure}
 }
 
 // Waiting is the queue of waiting events; between two calls of Apply the caller
@@ -159,24 +188,43 @@ func (f *Fold) fold(rec events.Record, ms Messages) (outcome Outcome, reason err
 			return Misplaced, fmt.Errorf("key belongs to partition %d of %d: is the producer's partitioner murmur2?", at, f.lineage.Partitions), nil
 		}
 	}
-	if _, erased := event.(*events.UserErased); erased {
-		return 0, nil, fmt.Errorf("%w: UserErased is not folded by this build", ErrMustStop)
+	if e, erased := event.(*events.UserErased); erased {
+		f.waiting.giveUp(rec.Timestamp)
+		f.erase(e, rec)
+		return Erased, nil, nil
 	}
 	m, err := f.find(event.Key(), rec.Timestamp, ms)
 	if err != nil {
 		return 0, nil, err
 	}
+	var roster *Roster
+	sent, sends := event.(*events.MessageSent)
+	if sends && m == nil && !sent.CountOnly && !f.expired(min(sent.SentAt, rec.Timestamp), rec.Timestamp) {
+		if roster, err = ms.Roster(sent); err != nil {
+			return 0, nil, err
+		}
+	}
 	// From here on nothing fails, so that an error has changed nothing.
 	f.waiting.giveUp(rec.Timestamp)
 	switch e := event.(type) {
 	case *events.MessageSent:
-		outcome = f.sent(m, e, rec, ms)
+		outcome = f.sent(m, roster, e, rec, ms)
 	case *events.MessageRead:
 		outcome = f.read(m, e, rec, ms)
 	case *events.MessageRecalled:
-		outcome = f.recalled(m, e, rec, ms)
+		outcome = f.recalled(m, rec, ms)
 	}
 	return outcome, nil, nil
+}
+
+// erase takes a person out of what waits, and keeps in mind to take them out of
+// messages and rosters when those are settled.
+func (f *Fold) erase(e *events.UserErased, rec events.Record) {
+	erasure := Erasure{UserID: string(e.UserID), Offset: rec.Offset, Timestamp: rec.Timestamp}
+	f.waiting.takeOut(erasure.UserID)
+	f.erasures = append(f.erasures, erasure)
+	f.lastErasure = erasure.Next()
+	f.digests.add(Hour(rec.Timestamp), erasure.Digest())
 }
 
 // find returns the message, or nil if an event of this timestamp finds none.
@@ -194,8 +242,9 @@ func (f *Fold) expired(sentAt, timestamp int64) bool {
 	return timestamp > sentAt+f.lineage.Retention.Milliseconds()
 }
 
-// sent is told the message that already has the ID, or nil.
-func (f *Fold) sent(m *Message, e *events.MessageSent, rec events.Record, ms Messages) Outcome {
+// sent is told the message that already has the ID, or nil, and the roster unless
+// the message is count-only or will not be.
+func (f *Fold) sent(m *Message, roster *Roster, e *events.MessageSent, rec events.Record, ms Messages) Outcome {
 	if m != nil {
 		return Repeated
 	}
@@ -207,13 +256,15 @@ func (f *Fold) sent(m *Message, e *events.MessageSent, rec events.Record, ms Mes
 		ID:             string(e.MessageID),
 		ConversationID: string(e.ConversationID),
 		SentAt:         sentAt,
-		Version:        rec.Offset + 1,
+		Sent:           rec.Offset + 1,
+		Changed:        rec.Offset + 1,
+		Roster:         roster,
+		settled:        f.lastErasure,
 	}
 	if e.CountOnly {
-		m.SenderName, m.RecipientsGiven = string(e.SenderID), e.RecipientCount
+		m.Crowd = &Crowd{Sender: string(e.SenderID), Given: e.RecipientCount, Settled: f.lastErasure}
 	} else {
-		m.Roster = NewRoster(e)
-		m.Sender, _ = m.Roster.Number(string(e.SenderID))
+		m.Sender, _ = m.Roster.Names.Number(e.SenderID)
 	}
 	for _, w := range f.waiting.take(m.ID) {
 		switch {
@@ -224,6 +275,7 @@ func (f *Fold) sent(m *Message, e *events.MessageSent, rec events.Record, ms Mes
 			m.receive([]byte(w.ReaderID), w.ReadAt, w.Timestamp, w.Offset)
 		}
 	}
+	f.digests.add(Hour(sentAt), m.Digest())
 	ms.Create(m)
 	return Created
 }
@@ -238,25 +290,29 @@ func (f *Fold) read(m *Message, e *events.MessageRead, rec events.Record, ms Mes
 	if m.Recalled {
 		return Dropped
 	}
-	outcome := m.receive(e.ReaderID, e.ReadAt, rec.Timestamp, rec.Offset)
+	outcome, part := m.receive(e.ReaderID, e.ReadAt, rec.Timestamp, rec.Offset)
 	if outcome == Counted {
-		m.Version = rec.Offset + 1
+		m.Changed = rec.Offset + 1
+		f.digests.add(Hour(m.SentAt), part)
 		ms.Changed(m)
 	}
 	return outcome
 }
 
 // recalled is told the message, or nil if it finds none.
-func (f *Fold) recalled(m *Message, e *events.MessageRecalled, rec events.Record, ms Messages) Outcome {
+func (f *Fold) recalled(m *Message, rec events.Record, ms Messages) Outcome {
 	if m == nil {
-		f.wait(WaitingEvent{MessageID: string(e.MessageID), Recall: true, Offset: rec.Offset, Timestamp: rec.Timestamp})
+		f.wait(WaitingEvent{MessageID: string(rec.Key), Recall: true, Offset: rec.Offset, Timestamp: rec.Timestamp})
 		return Waits
 	}
 	if m.Recalled {
 		return Repeated
 	}
+	hour := Hour(m.SentAt)
+	f.digests.sub(hour, m.sum)
 	m.empty()
-	m.Version = rec.Offset + 1
+	m.Changed = rec.Offset + 1
+	f.digests.add(hour, m.recall())
 	ms.Changed(m)
 	return Recalled
 }
@@ -267,40 +323,46 @@ func (f *Fold) wait(e WaitingEvent) {
 	}
 }
 
-// receive puts a reader in the set, if they count and are not in it.
-func (m *Message) receive(reader []byte, claimed, timestamp, offset int64) Outcome {
+// receive puts a reader in the set, if they count and are not in it; then part is
+// the receipt's digest.
+func (m *Message) receive(reader []byte, claimed, timestamp, offset int64) (outcome Outcome, part Digest) {
 	r := Receipt{ReadAt: max(m.SentAt, min(claimed, timestamp)), Offset: offset}
 	if m.Roster == nil {
-		return m.receiveUnlisted(reader, r)
+		return m.receiveInCrowd(reader, r)
 	}
 	var found bool
-	r.Person, found = m.Roster.numberOf(reader)
-	if !found || r.Person == m.Sender || m.Roster.OptedOut[r.Person] {
-		return Dropped
+	r.Person, found = m.Roster.find(reader)
+	if !found || r.Person == m.Sender || m.Roster.Names.OptedOut(r.Person) {
+		return Dropped, part
 	}
 	if !m.add(r.Person) {
-		return Repeated
+		return Repeated, part
 	}
-	m.Receipts = append(m.Receipts, r)
-	return Counted
+	m.Receipts.append(m, r)
+	return m.counted(rosterReceipt(m.seed(), r))
 }
 
-// receiveUnlisted is receive for a count-only message, where everyone but the
+// receiveInCrowd is receive for a count-only message, where everyone but the
 // sender counts.
-func (m *Message) receiveUnlisted(reader []byte, r Receipt) Outcome {
-	if string(reader) == m.SenderName {
-		return Dropped
+func (m *Message) receiveInCrowd(reader []byte, r Receipt) (outcome Outcome, part Digest) {
+	if string(reader) == m.Crowd.Sender {
+		return Dropped, part
 	}
 	h := HashReader(reader)
 	if !m.addHash(h) {
-		return Repeated
+		return Repeated, part
 	}
-	if len(m.Readers) == MaxListedReaders {
-		m.Unlisted = append(m.Unlisted, h)
-		return Counted
+	if m.Crowd.listed < MaxListedReaders {
+		m.Crowd.listed++
+		m.Receipts.appendListed(m, reader, r)
+	} else {
+		m.Receipts.appendUnlisted(m, h, r)
 	}
-	r.Person = uint32(len(m.Readers))
-	m.Readers = append(m.Readers, string(reader))
-	m.Receipts = append(m.Receipts, r)
-	return Counted
+	return m.counted(crowdReceipt(m.seed(), h, r))
+}
+
+func (m *Message) counted(part Digest) (Outcome, Digest) {
+	m.count++
+	m.sum = m.sum.Add(part)
+	return Counted, part
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"os"
 	"runtime/debug"
@@ -91,6 +92,9 @@ func TestFoldAgreesWithTheOracle(t *testing.T) {
 			if d := differ(got, want); d != "" {
 				return fmt.Errorf("after %d records: %s", done, d)
 			}
+			if err := p.checkDigests(); err != nil {
+				return fmt.Errorf("after %d records: %w", done, err)
+			}
 			checkpoint := p.fold.Checkpoint()
 			if epoch := h.Records[done-1].LeaderEpoch; checkpoint.LeaderEpoch != epoch || checkpoint.Timestamp != latest(h.Records[:done]) {
 				return fmt.Errorf("the checkpoint after %d records is %+v, not of epoch %d and timestamp %d",
@@ -148,6 +152,195 @@ func TestARestartAnywhereChangesNothing(t *testing.T) {
 	})
 }
 
+// What a keeper does beside folding does not show: when it restarts, what it
+// seals, drops and restores, when it settles and scrubs, which names rosters have.
+func TestWhatAKeeperDoesChangesNothing(t *testing.T) {
+	checkHistories(t, 3, history.UsedAgain, func(h history.History, src *rand.Rand) error {
+		never, often := newPartition(h, 0), newPartition(h, 0)
+		often.refs = uint64(src.IntN(3))
+		restarts := 2 + src.IntN(30)
+		for i, rec := range h.Records {
+			if src.IntN(2) == 0 {
+				often.disturb(src)
+			}
+			if src.IntN(restarts) == 0 {
+				var err error
+				if often, err = often.restart(); err != nil {
+					return err
+				}
+			}
+			want, err := never.apply(h.Records[i : i+1])
+			if err != nil {
+				return err
+			}
+			got, err := often.apply(h.Records[i : i+1])
+			if err != nil {
+				return err
+			}
+			if got[0] != want[0] {
+				return fmt.Errorf("%s is %v, not %v", history.Format(rec), got[0], want[0])
+			}
+			for _, m := range never.messages { // It settles everything at once.
+				never.settle(m)
+			}
+			if d := digestsDiffer(often.fold, never.fold); d != nil {
+				return fmt.Errorf("after %s: %w", history.Format(rec), d)
+			}
+			if src.IntN(20) == 0 {
+				if err := often.checkDigests(); err != nil {
+					return fmt.Errorf("after %s: %w", history.Format(rec), err)
+				}
+			}
+		}
+		if err := never.checkDigests(); err != nil {
+			return err
+		}
+		if err := often.checkDigests(); err != nil {
+			return err
+		}
+		if got, want := often.fold.Checkpoint(), never.fold.Checkpoint(); got != want {
+			return fmt.Errorf("the checkpoint is %+v, not %+v", got, want)
+		}
+		if err := asError(differ(often.verdict(), never.verdict())); err != nil {
+			return err
+		}
+		judged := oracle.Judge(h.Lineage, h.Partition, 0, h.Records)
+		judged.Outcomes = nil
+		return asError(differ(often.verdict(), judged))
+	})
+}
+
+// digestsDiffer says how two folds' digests do.
+func digestsDiffer(got, want *projections.Fold) error {
+	if g, w := got.Digests(), want.Digests(); !slices.Equal(g, w) {
+		return fmt.Errorf("the digests are %v, not %v", g, w)
+	}
+	return nil
+}
+
+// What TakeDigests tells adds up to the digests.
+func TestChangesOfTheDigestsAddUpToThem(t *testing.T) {
+	checkHistories(t, 10, history.UsedAgain, func(h history.History, src *rand.Rand) error {
+		p, kept := newPartition(h, 0), make(map[int64]projections.HourDigest)
+		for i := range h.Records {
+			if _, err := p.apply(h.Records[i : i+1]); err != nil {
+				return err
+			}
+			if src.IntN(6) > 0 {
+				continue
+			}
+			n := p.fold.ChangedDigests()
+			changed := p.fold.TakeDigests()
+			if len(changed) != n || p.fold.ChangedDigests() != 0 || len(p.fold.TakeDigests()) != 0 {
+				return fmt.Errorf("%d changed, of %d", len(changed), n)
+			}
+			for _, d := range changed {
+				kept[d.Hour] = d
+			}
+			byHour := func(a, b projections.HourDigest) int { return int(a.Hour - b.Hour) }
+			if all := slices.SortedFunc(maps.Values(kept), byHour); !slices.Equal(all, p.fold.Digests()) {
+				return fmt.Errorf("changes add up to\n%v\nnot\n%v", all, p.fold.Digests())
+			}
+			if src.IntN(4) == 0 {
+				over := p.fold.Checkpoint().Timestamp - int64(src.IntN(int(h.Lineage.Retention.Milliseconds())))
+				p.fold.DropDigests(over)
+				maps.DeleteFunc(kept, func(hour int64, _ projections.HourDigest) bool { return projections.HourEnded(hour, over) })
+				if len(p.fold.Digests()) != len(kept) {
+					return fmt.Errorf("%d digests are left of %d", len(p.fold.Digests()), len(kept))
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// at and at_version restrict a set to what had been read, or was in the log, then.
+func TestRestrictedSetsAgreeWithTheOracle(t *testing.T) {
+	checkHistories(t, 10, history.UsedAgain, func(h history.History, src *rand.Rand) error {
+		p := newPartition(h, 0)
+		if _, err := p.apply(h.Records); err != nil {
+			return err
+		}
+		p.verdict()
+		for id, view := range oracle.Judge(h.Lineage, h.Partition, 0, h.Records).Messages {
+			m := p.messages[id]
+			for range 10 {
+				rec := h.Records[src.IntN(len(h.Records))]
+				readAt, offset := rec.Timestamp+int64(src.IntN(3))-1, rec.Offset+int64(src.IntN(2))
+				if src.IntN(3) == 0 {
+					offset = math.MaxInt64
+				}
+				want, got := view.At(readAt, offset), []oracle.Reader(nil)
+				count := 0
+				for _, r := range receiptsOf(m, 0) {
+					if counts, listed := m.Shown(r); counts && r.ReadAt <= readAt && r.Offset < offset {
+						count++
+						if listed {
+							got = append(got, oracle.Reader{ID: m.Reader(r), ReadAt: r.ReadAt, Offset: r.Offset})
+						}
+					}
+				}
+				if count != want.ReadCount || !slices.Equal(got, want.Readers) {
+					return fmt.Errorf("message %s at %d, below %d, is read by %d: %v, not by %d: %v",
+						id, readAt, offset, count, got, want.ReadCount, want.Readers)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// A pull that knows a version is told what came since, from EachReceipt's from on,
+// unless something was taken away since.
+func TestADeltaIsWhatCameSince(t *testing.T) {
+	checkHistories(t, 5, history.UsedAgain, func(h history.History, src *rand.Rand) error {
+		p := newPartition(h, 0)
+		seen := make(map[int64]map[string]oracle.View) // by SentAt + Sent, of one message
+		for i, rec := range h.Records {
+			if _, err := p.apply(h.Records[i : i+1]); err != nil {
+				return err
+			}
+			if src.IntN(4) > 0 && i < len(h.Records)-1 {
+				continue
+			}
+			for id, now := range p.verdict().Messages {
+				sent := p.messages[id].Sent
+				for _, before := range seen[sent] {
+					if before.Version > now.Version || before.TakenAway > now.TakenAway || now.TakenAway > now.Version {
+						return fmt.Errorf("after %s: versions run back from\n%+v\nto\n%+v", history.Format(rec), before, now)
+					}
+					if before.Version < now.TakenAway {
+						continue
+					}
+					at, from := before, len(before.Readers)+len(before.Unlisted)
+					for _, r := range now.Readers {
+						if r.Offset >= before.Version {
+							at.Readers = append(slices.Clone(at.Readers), r)
+						}
+					}
+					for _, r := range now.Unlisted {
+						if r.Offset >= before.Version {
+							at.Unlisted = append(slices.Clone(at.Unlisted), r)
+						}
+					}
+					at.Version, at.ReadCount, at.Truncated = now.Version, now.ReadCount, now.Truncated
+					if d := differInViews(map[string]oracle.View{id: at}, map[string]oracle.View{id: now}); d != "" {
+						return fmt.Errorf("after %s: with what came since version %d, %s", history.Format(rec), before.Version, d)
+					}
+					if now.TakenAway == 0 && len(receiptsOf(p.messages[id], from)) != now.ReadCount-from {
+						return fmt.Errorf("after %s: there are others from receipt %d on", history.Format(rec), from)
+					}
+				}
+				if seen[sent] == nil {
+					seen[sent] = make(map[string]oracle.View)
+				}
+				seen[sent][strconv.FormatInt(now.Version, 10)] = now
+			}
+		}
+		return nil
+	})
+}
+
 func TestRecordsBelowThePositionChangeNothing(t *testing.T) {
 	checkHistories(t, 10, history.UsedAgain, func(h history.History, src *rand.Rand) error {
 		p := newPartition(h, 0)
@@ -158,6 +351,7 @@ func TestRecordsBelowThePositionChangeNothing(t *testing.T) {
 			if src.IntN(20) > 0 {
 				continue
 			}
+			p.verdict() // settles all
 			before, err := p.store()
 			if err != nil {
 				return err
@@ -206,6 +400,11 @@ func TestALaterStartGivesTheSameUnexpiredState(t *testing.T) {
 			return err
 		}
 		want := unexpired(h.Lineage, whole.verdict().Messages, now)
+		unexpiredDigests := func(f *projections.Fold) []projections.HourDigest {
+			return slices.DeleteFunc(f.Digests(), func(d projections.HourDigest) bool {
+				return projections.HourEnded(d.Hour-1, now-h.Lineage.Retention.Milliseconds()) // It has begun to expire.
+			})
+		}
 		for _, start := range []int{last, 1 + src.IntN(last)} {
 			starts++
 			p := newPartition(h, h.Records[start-1].Offset+1)
@@ -214,6 +413,9 @@ func TestALaterStartGivesTheSameUnexpiredState(t *testing.T) {
 			}
 			if d := differInViews(unexpired(h.Lineage, p.verdict().Messages, now), want); d != "" {
 				return fmt.Errorf("from record %d on: %s", start, d)
+			}
+			if got, want := unexpiredDigests(p.fold), unexpiredDigests(whole.fold); !slices.Equal(got, want) {
+				return fmt.Errorf("from record %d on the digests are %v, not %v", start, got, want)
 			}
 		}
 		return nil
@@ -288,7 +490,8 @@ func TestChangesOfTheQueueAddUpToIt(t *testing.T) {
 				return fmt.Errorf("changes add up to\n%+v\nnot %d\n%+v", all, waiting.Len(), waiting.All())
 			}
 			if src.IntN(3) == 0 { // The store's queue goes on as well as the fold's own.
-				p.fold = projections.NewFold(h.Lineage, h.Partition, p.fold.Checkpoint(), all)
+				p.fold = projections.NewFold(h.Lineage, h.Partition, projections.Restored{Checkpoint: p.fold.Checkpoint(),
+					Waiting: all, Erasures: p.fold.Erasures(), Digests: p.fold.Digests()})
 			}
 		}
 		return nil
@@ -307,17 +510,14 @@ func TestARecordThatStopsChangesNothing(t *testing.T) {
 		if _, err := p.apply(h.Records[:at]); err != nil {
 			return err
 		}
+		p.verdict() // settles all
 		before, err := p.store()
 		if err != nil {
 			return err
 		}
 		rec := h.Records[at]
 		rec.Timestamp += (48 * time.Hour).Milliseconds()
-		erased, err := history.Parse("0s erase p1", rec.Offset)
-		if err != nil {
-			return err
-		}
-		for _, stop := range []events.Record{{Key: rec.Key, Value: history.Unknown()}, {Value: history.Unknown()}, erased} {
+		for _, stop := range []events.Record{{Key: rec.Key, Value: history.Unknown()}, {Value: history.Unknown()}} {
 			if h.Lineage.Skipped(h.Partition, rec.Offset) {
 				break
 			}
@@ -373,13 +573,17 @@ func checkCrowd(h history.History, src *rand.Rand) error {
 	p := newPartition(h, 0)
 	var outcomes []projections.Outcome
 	restarts := []int{src.IntN(len(h.Records)), len(h.Records) - 250 - src.IntN(150)}
+	never := newPartition(h, 0)
+	if _, err := never.apply(h.Records); err != nil {
+		return err
+	}
 	for i := range h.Records {
+		if src.IntN(1000) == 0 {
+			p.disturb(src)
+		}
 		if slices.Contains(restarts, i) {
-			b, err := p.store()
-			if err != nil {
-				return err
-			}
-			if p, err = p.restore(b); err != nil {
+			var err error
+			if p, err = p.restart(); err != nil {
 				return err
 			}
 		}
@@ -390,9 +594,10 @@ func checkCrowd(h history.History, src *rand.Rand) error {
 		outcomes = append(outcomes, some...)
 		around := false
 		for _, m := range p.messages {
-			around = outcomes[i] == projections.Counted && m.ReadCount() >= projections.MaxListedReaders-1 && m.ReadCount() <= projections.MaxListedReaders+1
+			around = outcomes[i] == projections.Counted && m.ReadCount() >= projections.MaxListedReaders-1 && m.ReadCount() <= projections.MaxListedReaders+1 ||
+				outcomes[i] == projections.Erased && m.ReadCount() >= projections.MaxListedReaders && src.IntN(12) == 0
 		}
-		if !around && i < len(h.Records)-2 { // The last one recalls.
+		if !around && i < len(h.Records)-4 { // The last three recall, and erase.
 			continue
 		}
 		got := p.verdict()
@@ -400,8 +605,11 @@ func checkCrowd(h history.History, src *rand.Rand) error {
 		if d := differ(got, oracle.Judge(h.Lineage, h.Partition, 0, h.Records[:i+1])); d != "" {
 			return fmt.Errorf("after %d records: %s", i+1, d)
 		}
+		if err := p.checkDigests(); err != nil {
+			return fmt.Errorf("after %d records: %w", i+1, err)
+		}
 	}
-	return nil
+	return digestsDiffer(p.fold, never.fold)
 }
 
 // Histories that leave something out would judge nothing of it.
@@ -427,7 +635,7 @@ func TestHistoriesHaveEveryOutcome(t *testing.T) {
 			switch {
 			case m.Recalled && m.ReadCount() == 0:
 				recalledEarly++
-			case len(m.Receipts) > 0 && m.Receipts[0].Offset < m.Version-1:
+			case m.Receipts.Len() > 0 && receiptsOf(m, 0)[0].Offset < m.Sent-1:
 				readEarly++
 			}
 		}

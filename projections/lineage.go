@@ -10,7 +10,7 @@ import (
 
 // FoldVersion counts the changes of the fold's rules. Two builds of the same
 // FoldVersion fold equal logs into equal state.
-const FoldVersion = 1
+const FoldVersion = 2
 
 // Lineage is what, besides the log, decides the state. Copies of one lineage
 // hold the same state, and the same versions, at the same position.

@@ -87,7 +87,7 @@ func TestOutcomesHaveNamesOfTheirOwn(t *testing.T) {
 			seen[name] = true
 		}
 	}
-	if len(seen) != int(projections.Old)+1 {
+	if len(seen) != int(projections.Erased)+1 {
 		t.Errorf("%d outcomes", len(seen))
 	}
 }

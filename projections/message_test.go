@@ -1,45 +1,81 @@
 package projections_test
 
 import (
-	"slices"
+	"fmt"
+	"reflect"
 	"testing"
 
 	"github.com/seenby/seenby/projections"
+	"github.com/seenby/seenby/projections/oracle"
 )
 
-// A copy that a pull was given stays as it is while the fold goes on, also when
-// the fold appends to the same memory or takes everything away.
-func TestACopyOfAMessageStaysAsItIs(t *testing.T) {
+// tell folds lines of a history.
+func tell(t *testing.T, p *partition, lines string, want string) {
+	t.Helper()
+	s := &story{p: p}
+	if out, err := s.log(lines); err != nil || out != want {
+		t.Fatalf("%s\nis\n%s%v", lines, out, err)
+	}
+}
+
+// What a pull was given stays as it is while the fold goes on: when it appends to
+// the same memory, seals it, drops it, takes somebody out of it, or everything away.
+func TestASnapshotStaysAsItIs(t *testing.T) {
 	for name, group := range groups {
 		t.Run(name, func(t *testing.T) {
 			p, receipts := crowdOf(t, group)
+			id := string(receipts[0].Key)
 			type snapshot struct {
-				copy     projections.Message
-				receipts []projections.Receipt
-				readers  []string
+				is     projections.Message
+				looked oracle.View
 			}
 			var taken []snapshot
-			for i, rec := range receipts[:100] {
+			take := func() {
+				m := p.messages[id]
+				p.settle(m)
+				p.complete(m)
+				s := m.Snapshot()
+				taken = append(taken, snapshot{s, viewOf(&s)})
+			}
+			for i := range receipts[:100] {
 				if _, err := p.apply(receipts[i : i+1]); err != nil {
 					t.Fatal(err)
 				}
-				m := p.messages[string(rec.Key)]
-				taken = append(taken, snapshot{*m, slices.Clone(m.Receipts), slices.Clone(m.Readers)})
+				take()
+				if i%30 == 0 {
+					p.messages[id].Receipts.Seal()
+				}
+				if i == 70 {
+					p.drop(p.messages[id], 2)
+				}
 			}
-			log := &story{p: p}
-			if out, err := log.log("1h recall " + string(receipts[0].Key)); err != nil || out != "101 recalled\n" {
-				t.Fatal(out, err)
+			for i, reader := range []int{98, 70, 50, 5} {
+				tell(t, p, "1h erase "+longID("reader", reader), fmt.Sprintf("%d erased\n", 101+i))
+				take()
+			}
+			tell(t, p, "1h erase alice", "105 erased\n")
+			take()
+			p.scrub()
+			take()
+			tell(t, p, "1h recall "+id, "106 recalled\n")
+			take()
+			if _, known := p.messages[id].SenderID(); known {
+				t.Error("alice is known")
 			}
 			for i, s := range taken {
-				if s.copy.Recalled || s.copy.Version != int64(i)+2 || s.copy.ReadCount() != i+1 ||
-					!slices.Equal(s.copy.Receipts, s.receipts) || !slices.Equal(s.copy.Readers, s.readers) {
-					t.Fatalf("the copy after %d receipts changed", i+1)
+				if got := viewOf(&s.is); !reflect.DeepEqual(got, s.looked) {
+					t.Fatalf("snapshot %d changed from\n%+v\nto\n%+v", i, s.looked, got)
 				}
-				for j, r := range s.copy.Receipts {
-					if s.copy.Reader(r) != longID("reader", j) {
-						t.Fatalf("receipt %d of the copy is of %s", j, s.copy.Reader(r))
-					}
+				if want := min(i+1, 100); i < 100 && (s.looked.ReadCount != want || s.looked.Version != int64(i)+2 || s.looked.TakenAway != 0) {
+					t.Fatalf("snapshot %d is %+v", i, s.looked)
 				}
+			}
+			erased, recalled := taken[104].looked, taken[106].looked
+			if erased.ReadCount != 96 || erased.TakenAway != 106 || !reflect.DeepEqual(erased, taken[105].looked) {
+				t.Errorf("after the erasures it is %+v", erased)
+			}
+			if recalled.ReadCount != 0 || recalled.RecipientCount != 4996 || recalled.Version != 107 {
+				t.Errorf("after the recall it is %+v", recalled)
 			}
 		})
 	}
@@ -54,9 +90,62 @@ func TestSizeGrowsWithWhatAMessageHolds(t *testing.T) {
 			if _, err := p.apply(receipts); err != nil {
 				t.Fatal(err)
 			}
-			if grown := m.Size() - before; grown < len(receipts)*24 {
-				t.Errorf("%d receipts grew the message by %d bytes", len(receipts), grown)
+			bytes := 0
+			for i := range m.Receipts.Sealed() {
+				bytes += len(m.Receipts.Chunk(i).Bytes)
+			}
+			if grown := m.Size() - before; bytes == 0 || grown < bytes {
+				t.Errorf("%d receipts grew the message by %d bytes, which has %d sealed", len(receipts), grown, bytes)
+			}
+			size, sealed := m.Size(), m.Receipts.Sealed()
+			if dropped := m.Receipts.Drop(sealed); dropped != bytes || m.Size() > size-dropped {
+				t.Errorf("dropping %d of %d bytes left %d of %d", dropped, bytes, m.Size(), size)
 			}
 		})
+	}
+}
+
+func TestRecipientsAreToldFromOtherParticipants(t *testing.T) {
+	p := newPartition(onePartition(0), 0)
+	tell(t, p, `0s sent listed in c by alice to alice,bob,carol,dave out carol
+0s sent counted in c by alice count 3
+1s erase dave`, "0 created\n1 created\n2 erased\n")
+	listed, counted := p.messages["listed"], p.messages["counted"]
+	p.settle(listed)
+	for name, want := range map[string]bool{"bob": true, "alice": false, "carol": false, "dave": false, "mallory": false, "": false, "zoe": false} {
+		if got := listed.IsRecipient(name); got != want {
+			t.Errorf("%q is a recipient: %v", name, got)
+		}
+	}
+	if counted.IsRecipient("bob") {
+		t.Error("bob is known in a count-only group")
+	}
+	if !counted.CountOnly() || listed.CountOnly() {
+		t.Error("count-only is told wrongly")
+	}
+}
+
+// A message that is settled tells so, and one that an erasure came after does not.
+func TestSettled(t *testing.T) {
+	p := newPartition(onePartition(0), 0)
+	tell(t, p, "0s sent listed in c by alice to bob\n0s sent counted in c by alice count 3\n0s read counted by bob",
+		"0 created\n1 created\n2 counted\n")
+	for step, erased := range []string{"zoe", "bob", "bob", "alice"} {
+		tell(t, p, "1s erase "+erased, fmt.Sprintf("%d erased\n", step+3))
+		for id, m := range p.messages {
+			if p.fold.Settled(m) {
+				t.Errorf("%s is settled without %s", id, erased)
+			}
+			changed := p.fold.Settle(m)
+			if want := m.CountOnly() && (step == 1 || step == 3); changed != want {
+				t.Errorf("taking %s out of %s changed it: %v", erased, id, changed)
+			}
+			if !p.fold.Settled(m) || p.fold.Settle(m) {
+				t.Errorf("%s is not settled", id)
+			}
+			if m.CountOnly() && m.Crowd.Settled != p.fold.LastErasure() {
+				t.Errorf("%s is settled up to %d", id, m.Crowd.Settled)
+			}
+		}
 	}
 }

@@ -1,90 +1,125 @@
 package projections
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"slices"
-
-	"github.com/seenby/seenby/events"
 )
 
-// Roster is the participants of a message as of its sending: recipients and
-// sender. It does not say who the sender is, so that everybody's messages in a
-// group have one roster. A roster is immutable.
+// Roster is the participants of messages of one partition, less those who were
+// erased since. All messages of the partition that were sent to the same people
+// share it, but a message never shares one that somebody was taken out of before.
+// The keeper of messages guards it together with them.
 type Roster struct {
-	// Names are sorted bytewise and distinct. A message names people by their
-	// index here, their number.
-	Names []string
-	// OptedOut says, by number, whose reads do not count.
-	OptedOut []bool
+	Names *Names
+	// Ref names the roster in its partition; messages are stored with it.
+	Ref RosterRef
+	// settled is how far the partition's erasures were looked through for people
+	// of this roster: the Next of the last one. gone are those found; what it
+	// points to never changes.
+	settled int64
+	gone    *Gone
 }
 
-// RosterHash is SHA-256 over a roster's content; equal rosters have equal
-// hashes.
-type RosterHash [sha256.Size]byte
+// RosterRef is a roster's name within its partition: the first 8 bytes of its
+// content's hash, or, where a roster of that name is another or has lost somebody,
+// the first 8 bytes of the SHA-256 over that ref, and so on.
+type RosterRef uint64
 
-// NewRoster returns the roster of e, which must not be count-only.
-func NewRoster(e *events.MessageSent) *Roster {
-	names := make([]string, 0, len(e.Recipients)+1)
-	names = append(names, string(e.SenderID))
-	for _, id := range e.Recipients {
-		names = append(names, string(id))
-	}
-	slices.Sort(names)
-	r := &Roster{Names: slices.Compact(names)}
-	r.OptedOut = make([]bool, len(r.Names))
-	for _, id := range e.OptedOut {
-		if n, found := r.numberOf(id); found {
-			r.OptedOut[n] = true
+// Ref is the first name that a roster of this content may have.
+func (h RosterHash) Ref() RosterRef { return RosterRef(binary.BigEndian.Uint64(h[:])) }
+
+// Next is the name to use where this one is taken.
+func (r RosterRef) Next() RosterRef {
+	return RosterHash(sha256Of(binary.BigEndian.AppendUint64(nil, uint64(r)))).Ref()
+}
+
+// Gone are the people that erasures took out of a roster. It is immutable.
+type Gone struct {
+	// People are ascending by number.
+	People []GonePerson
+	// Last is the version that the last of the erasures gave to the roster's
+	// messages: its offset + 1.
+	Last int64
+}
+
+// GonePerson is one of them.
+type GonePerson struct {
+	Number uint32
+	// Next is the erasure's offset + 1.
+	Next int64
+}
+
+// RestoreRoster returns a roster as Gone and Settled told it.
+func RestoreRoster(names *Names, ref RosterRef, settled int64, people []GonePerson) *Roster {
+	r := &Roster{Names: names, Ref: ref, settled: settled}
+	if len(people) > 0 {
+		g := &Gone{People: people}
+		for _, p := range people {
+			g.Last = max(g.Last, p.Next)
 		}
+		r.gone = g
 	}
 	return r
 }
 
-// Number finds a person.
-func (r *Roster) Number(name string) (number uint32, found bool) {
-	n, found := slices.BinarySearch(r.Names, name)
-	return uint32(n), found
-}
+// Gone is who was taken out, or nil.
+func (r *Roster) Gone() *Gone { return r.gone }
 
-// numberOf is Number for bytes. A comparison with a converted slice copies
-// nothing; Number(string(id)) would allocate for a long ID, on the hot path.
-func (r *Roster) numberOf(id []byte) (number uint32, found bool) {
-	n, found := slices.BinarySearchFunc(r.Names, id, func(name string, id []byte) int {
-		switch {
-		case name < string(id):
-			return -1
-		case name > string(id):
-			return 1
-		}
-		return 0
-	})
-	return uint32(n), found
-}
+// Settled is up to which erasure (its offset + 1) the roster is settled.
+func (r *Roster) Settled() int64 { return r.settled }
 
-// Hash is over each name's length, bytes and flag, in order.
-func (r *Roster) Hash() (sum RosterHash) {
-	h := sha256.New()
-	var b []byte
-	for i, name := range r.Names {
-		b = binary.AppendUvarint(b[:0], uint64(len(name)))
-		b = append(b, name...)
-		if r.OptedOut[i] {
-			b = append(b, 1)
-		} else {
-			b = append(b, 0)
-		}
-		h.Write(b)
+// has says whether the person was taken out.
+func (g *Gone) has(number uint32) bool {
+	if g == nil {
+		return false
 	}
-	h.Sum(sum[:0])
-	return sum
+	_, found := slices.BinarySearchFunc(g.People, number, func(p GonePerson, n uint32) int { return int(p.Number) - int(n) })
+	return found
 }
 
-// Size estimates the roster's memory in bytes.
+func (g *Gone) last() int64 {
+	if g == nil {
+		return 0
+	}
+	return g.Last
+}
+
+// find returns the number of somebody who was not taken out.
+func (r *Roster) find(id []byte) (number uint32, found bool) {
+	number, found = r.Names.Number(id)
+	return number, found && !r.gone.has(number)
+}
+
+// settle takes those out whom erasures name that came since the last call.
+// It reports whether there were any.
+func (r *Roster) settle(erasures []Erasure, last int64) (found bool) {
+	for _, e := range erasures {
+		if e.Next() <= r.settled {
+			continue
+		}
+		if number, in := r.find([]byte(e.UserID)); in {
+			r.gone = r.gone.with(GonePerson{number, e.Next()})
+			found = true
+		}
+	}
+	r.settled = max(r.settled, last)
+	return found
+}
+
+func (g *Gone) with(p GonePerson) *Gone {
+	if g == nil {
+		return &Gone{People: []GonePerson{p}, Last: p.Next}
+	}
+	people := append(slices.Clone(g.People), p)
+	slices.SortFunc(people, func(a, b GonePerson) int { return int(a.Number) - int(b.Number) })
+	return &Gone{People: people, Last: max(g.Last, p.Next)}
+}
+
+// Size estimates the memory in bytes, without the names.
 func (r *Roster) Size() int {
-	n := 128 + cap(r.OptedOut)
-	for _, name := range r.Names {
-		n += 16 + len(name)
+	n := 64
+	if r.gone != nil {
+		n += 40 + 16*cap(r.gone.People)
 	}
 	return n
 }

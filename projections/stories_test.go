@@ -77,11 +77,8 @@ func (s *story) run(t *testing.T, d *datadriven.TestData) (string, error) {
 		return fmt.Sprintf("position %d, leader epoch %d, latest timestamp %s, %d evicted\n",
 			c.Position, c.LeaderEpoch, since(c.Timestamp), c.Evicted), nil
 	case "restart":
-		b, err := s.p.store()
-		if err != nil {
-			return "", err
-		}
-		s.p, err = s.p.restore(b)
+		var err error
+		s.p, err = s.p.restart()
 		return "", err
 	}
 	return "", fmt.Errorf("unknown command %s", d.Cmd)
@@ -187,24 +184,29 @@ func (s *story) show() string {
 	var out strings.Builder
 	for _, id := range ids {
 		m := s.p.messages[id]
-		fmt.Fprintf(&out, "%s in %s by %s, sent at %s, version %d: ", id, m.ConversationID, m.SenderID(), since(m.SentAt), m.Version)
-		if m.Recalled {
+		s.p.settle(m)
+		v := viewOf(m)
+		if v.Sender == "" {
+			v.Sender = "nobody known"
+		}
+		fmt.Fprintf(&out, "%s in %s by %s, sent at %s, version %d: ", id, v.Conversation, v.Sender, since(v.SentAt), v.Version)
+		if v.Recalled {
 			out.WriteString("recalled, ")
 		}
-		fmt.Fprintf(&out, "read by %d of %d", m.ReadCount(), m.RecipientCount())
-		if n := m.OptedOutCount(); n > 0 {
-			fmt.Fprintf(&out, ", %d opted out", n)
+		fmt.Fprintf(&out, "read by %d of %d", v.ReadCount, v.RecipientCount)
+		if v.OptedOutCount > 0 {
+			fmt.Fprintf(&out, ", %d opted out", v.OptedOutCount)
 		}
-		if m.Truncated() {
-			fmt.Fprintf(&out, ", %d listed", len(m.Receipts))
+		if v.Truncated {
+			fmt.Fprintf(&out, ", %d listed", len(v.Readers))
 		}
 		out.WriteString("\n")
-		for i, r := range m.Receipts {
+		for i, r := range v.Readers {
 			if i == 10 {
 				out.WriteString("  ...\n")
 				break
 			}
-			fmt.Fprintf(&out, "  %s at %s, offset %d\n", m.Reader(r), since(r.ReadAt), r.Offset)
+			fmt.Fprintf(&out, "  %s at %s, offset %d\n", r.ID, since(r.ReadAt), r.Offset)
 		}
 	}
 	if len(ids) == 0 {

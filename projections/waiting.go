@@ -80,6 +80,19 @@ func (w *Waiting) All() []WaitingEvent {
 	return all
 }
 
+// Of returns the events that wait for a message, in log order.
+func (w *Waiting) Of(messageID string) (all []WaitingEvent) {
+	for item := w.byMessage[messageID].first; item != nil; item = item.next {
+		all = append(all, item.WaitingEvent)
+	}
+	return all
+}
+
+// For says whether events wait for a message. It allocates nothing.
+func (w *Waiting) For(messageID []byte) bool {
+	return w.byMessage[string(messageID)].first != nil
+}
+
 // TakeChanges returns what a store has to add, in log order, and to remove, by
 // offset, to equal the queue; it equalled it when TakeChanges was last called.
 func (w *Waiting) TakeChanges() (added []WaitingEvent, removed []int64) {
@@ -116,6 +129,20 @@ func (w *Waiting) take(messageID string) (taken []WaitingEvent) {
 	return taken
 }
 
+// takeOut removes the receipts of a person; recalls are nobody's. It visits all
+// that waits.
+func (w *Waiting) takeOut(person string) {
+	clear(w.byMessage)
+	for item := w.first; item != nil; item = item.after {
+		if !item.Recall && item.ReaderID == person {
+			w.unlink(item)
+			continue
+		}
+		item.next = nil
+		w.linkToMessage(item)
+	}
+}
+
 // giveUp drops from the front what can no longer take effect at a record of
 // this timestamp or a later one.
 func (w *Waiting) giveUp(timestamp int64) {
@@ -134,15 +161,19 @@ func (w *Waiting) push(e WaitingEvent) *waitingItem {
 	w.last = item
 	w.count++
 
-	items := w.byMessage[e.MessageID]
+	w.linkToMessage(item)
+	return item
+}
+
+func (w *Waiting) linkToMessage(item *waitingItem) {
+	items := w.byMessage[item.MessageID]
 	if items.last == nil {
 		items.first = item
 	} else {
 		items.last.next = item
 	}
 	items.last = item
-	w.byMessage[e.MessageID] = items
-	return item
+	w.byMessage[item.MessageID] = items
 }
 
 // evict removes the first event of the queue, which must not be empty.

@@ -143,13 +143,12 @@ func (a *Appender) Identity() Identity { return a.identity }
 // written, then or later. An error wraps [ErrUnavailable], [ErrTopicChanged] or
 // [events.ErrTooLarge], or says which entry is not one.
 func (a *Appender) Append(ctx context.Context, entries []Entry) ([]Appended, error) {
-	records := make([]*kgo.Record, len(entries))
+	records := make([]kgo.Record, len(entries))
 	for i, e := range entries {
-		r, err := a.record(e)
-		if err != nil {
+		var err error
+		if records[i], err = a.record(e); err != nil {
 			return nil, fmt.Errorf("appending entry %d: %w", i, err)
 		}
-		records[i] = r
 	}
 	a.calls.RLock()
 	defer a.calls.RUnlock()
@@ -166,31 +165,31 @@ func (a *Appender) Append(ctx context.Context, entries []Entry) ([]Appended, err
 		return nil, err
 	}
 	appended := make([]Appended, len(records))
-	for i, r := range records {
-		appended[i] = Appended{Partition: r.Partition, Offset: r.Offset}
+	for i := range records {
+		appended[i] = Appended{Partition: records[i].Partition, Offset: records[i].Offset}
 	}
 	return appended, nil
 }
 
-func (a *Appender) record(e Entry) (*kgo.Record, error) {
+func (a *Appender) record(e Entry) (kgo.Record, error) {
 	switch {
 	case e.Partition == AnyPartition && len(e.Key) == 0:
-		return nil, errors.New("without a key it needs a partition")
+		return kgo.Record{}, errors.New("without a key it needs a partition")
 	case e.Partition == AnyPartition:
 		e.Partition = events.Partition(e.Key, a.identity.Partitions)
 	case e.Partition < 0 || e.Partition >= a.identity.Partitions:
-		return nil, fmt.Errorf("there is no partition %d of %d", e.Partition, a.identity.Partitions)
+		return kgo.Record{}, fmt.Errorf("there is no partition %d of %d", e.Partition, a.identity.Partitions)
 	}
 	if n := len(e.Value); n > events.MaxEventSize {
-		return nil, fmt.Errorf("%w: %d bytes", events.ErrTooLarge, n)
+		return kgo.Record{}, fmt.Errorf("%w: %d bytes", events.ErrTooLarge, n)
 	}
-	return &kgo.Record{Key: e.Key, Value: e.Value, Partition: e.Partition}, nil
+	return kgo.Record{Key: e.Key, Value: e.Value, Partition: e.Partition}, nil
 }
 
 // produce returns when all records are acknowledged or have failed, or when ctx
 // ends. In the last case the client may still write to the records, so they must
 // not be read.
-func (a *Appender) produce(ctx context.Context, records []*kgo.Record) error {
+func (a *Appender) produce(ctx context.Context, records []kgo.Record) error {
 	if len(records) == 0 {
 		return nil
 	}
@@ -200,18 +199,19 @@ func (a *Appender) produce(ctx context.Context, records []*kgo.Record) error {
 		left  = len(records)
 		done  = make(chan struct{})
 	)
-	for _, r := range records {
+	acknowledged := func(_ *kgo.Record, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if first == nil {
+			first = err
+		}
+		if left--; left == 0 {
+			close(done)
+		}
+	}
+	for i := range records {
 		// Produce waits while the buffer is full, no longer than ctx.
-		a.client.Produce(ctx, r, func(_ *kgo.Record, err error) {
-			mu.Lock()
-			defer mu.Unlock()
-			if first == nil {
-				first = err
-			}
-			if left--; left == 0 {
-				close(done)
-			}
-		})
+		a.client.Produce(ctx, &records[i], acknowledged)
 	}
 	select {
 	case <-done:

@@ -3,38 +3,43 @@ package badgerstore
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"hash/crc32"
 	"math"
-	"math/bits"
 
 	"github.com/seenby/seenby/projections"
 	"github.com/seenby/seenby/projections/materialize"
 )
 
 // Every value but meta ends with a CRC-32C over its key and the rest of it, big
-// endian: Badger does not check what it reads back. uv is a varint, v a zigzag
-// varint, s a uv and so many bytes.
+// endian: it tells what is at its place from what was moved there. uv is a varint,
+// v a zigzag varint, id an ID as ids.go says, s a uv and so many bytes.
 //
-//	checkpoint   | v position | v leader epoch | v timestamp | uv evicted | uv undecodable |
-//	head         | flags: 1 recalled | v sent_at | v version | uv receipts | uv hashes | uv pieces |
-//	birth        | 0 | s conversation | uv sender | uv n | n times s name | n bits opted out |
-//	 (listed)      cut into pieces of pieceSize bytes
-//	birth        | 1 | s conversation | s sender | uv recipients |
-//	 (count-only)
-//	receipts     | v first offset | then, chunkLen times at most:
-//	              | uv person, or s name if count-only | uv read_at - sent_at | uv offset - the one before |
-//	hashes       | 16 bytes | ... chunkLen times at most
-//	waiting      | flags: 1 recall | s message | s reader | v read_at | v timestamp |
+//	checkpoint   | v position | v leader epoch | v timestamp | uv evicted | uv last erasure | uv undecodable |
+//	digest       | 16 bytes |  then, if erasures were forgotten, | 16 bytes theirs | uv up to |
+//	erasure      | v timestamp | id |
+//	hour's list  | uv 2n | n times id |  or, if all are UUIDs  | uv 2n + 1 | n times 16 bytes |
+//	               rosters' refs, 8 bytes each, big-endian, to the end |
+//	message      | flags | v sent_at | uv sent | uv changed - sent, without flag 32 | id, with flag 8 16 bytes, conversation |
+//	 (listed)      8 bytes ref | uv sender |
+//	 (count-only)  id sender | uv given | uv settled |  then, with flag 4,
+//	               uv taken at | uv taken ever | 16 bytes lost | uv n | n times uv difference of indexes |
+//	 (both)        uv sealed chunks, without flag 16 | the open chunk, to the end |
+//	               flags: 1 recalled, 2 count-only, 4 somebody was taken out, 8 the conversation is a UUID, 16 nothing is sealed, 32 unchanged
+//	chunk        | as package projections has it |
+//	mark         | |
+//	roster       | flags: 1 all names are UUIDs, 2 somebody is gone, 4 somebody opted out, 8 cut into pieces |
+//	               uv pieces, with flag 8 | v keep until | uv settled | uv n | n times 16 bytes, with flag 1, or id |
+//	               n bits opted out, with flag 4 | with flag 2: uv gone | gone times: uv number's difference, uv next | 32 bytes hash |
+//	waiting      | flags: 1 recall | id message | id reader | v read_at | v timestamp |
 //	undecodable  | uv outcome | v offset | v timestamp | s reason | flags: 1 has key | s key | uv its size | s value | uv its size |
 //	removed      | uv n | v first offset | n-1 times v difference |
 //
-// Receipts and hashes lie in chunks by index: chunk i has those from i*chunkLen.
-// So a set that grows writes its last chunk again, of a few hundred bytes, and
-// what is full never; and which records a message has follows from its head.
+// Receipts lie in chunks: those that are sealed have records of their own and are
+// not written again; the open one, which is short, lies in the message's record. So
+// a small message is one record, and a set that grows writes one record again, of
+// some hundred bytes.
 const (
 	pieceSize = materialize.MaxPiece
-	chunkLen  = materialize.MaxRewrite
 	flag      = 1
 )
 
@@ -112,6 +117,9 @@ func (d *decoder) number(limit uint64) uint64 {
 	return v
 }
 
+func (d *decoder) uint32() uint32 { return uint32(d.number(math.MaxUint32)) }
+func (d *decoder) int64() int64   { return int64(d.number(math.MaxInt64)) }
+
 // count is a number of things that take a byte or more each.
 func (d *decoder) count() int { return int(d.number(uint64(len(d.b)))) }
 
@@ -154,6 +162,7 @@ func encodeCheckpoint(c projections.Checkpoint, undecodable int64) []byte {
 	b = binary.AppendVarint(b, int64(c.LeaderEpoch))
 	b = binary.AppendVarint(b, c.Timestamp)
 	b = binary.AppendUvarint(b, uint64(c.Evicted))
+	b = binary.AppendUvarint(b, uint64(c.LastErasure))
 	return binary.AppendUvarint(b, uint64(undecodable))
 }
 
@@ -166,188 +175,53 @@ func decodeCheckpoint(b []byte) (c projections.Checkpoint, undecodable int64, er
 	}
 	c.LeaderEpoch = int32(epoch)
 	c.Timestamp = d.varint()
-	c.Evicted = int64(d.number(math.MaxInt64))
-	undecodable = int64(d.number(math.MaxInt64))
+	c.Evicted = d.int64()
+	c.LastErasure = d.int64()
+	undecodable = d.int64()
 	return c, undecodable, d.end()
 }
 
-// head is what of a message changes, and where the rest of it is.
-type head struct {
-	recalled                   bool
-	sentAt, version            int64
-	receipts, unlisted, pieces int
+func encodeDigest(h projections.HourDigest) []byte {
+	digest := h.Digest.Bytes()
+	b := append(make([]byte, 0, 48), digest[:]...)
+	if h.ForgottenTo == 0 {
+		return b
+	}
+	forgotten := h.Forgotten.Bytes()
+	return binary.AppendUvarint(append(b, forgotten[:]...), uint64(h.ForgottenTo))
 }
 
-func (h head) encode() []byte {
-	b := appendFlag(nil, h.recalled)
-	b = binary.AppendVarint(b, h.sentAt)
-	b = binary.AppendVarint(b, h.version)
-	b = binary.AppendUvarint(b, uint64(h.receipts))
-	b = binary.AppendUvarint(b, uint64(h.unlisted))
-	return binary.AppendUvarint(b, uint64(h.pieces))
-}
-
-func decodeHead(b []byte) (h head, err error) {
+func decodeDigest(b []byte, hour int64) (projections.HourDigest, error) {
 	d := decoder{b: b}
-	h.recalled = d.flag()
-	h.sentAt = d.varint()
-	h.version = d.varint()
-	h.receipts = int(d.number(math.MaxInt32))
-	h.unlisted = int(d.number(math.MaxInt32))
-	h.pieces = int(d.number(math.MaxInt32))
+	h := projections.HourDigest{Hour: hour, Digest: d.digest()}
+	if len(d.b) > 0 {
+		h.Forgotten, h.ForgottenTo = d.digest(), d.int64()
+	}
 	return h, d.end()
 }
 
-// has says whether a part of a message belongs to it.
-func (h head) has(part byte, index int) bool {
-	switch part {
-	case partHead:
-		return true
-	case partBirth:
-		return index < h.pieces
-	case partReceipts:
-		return index < chunks(h.receipts)
-	case partUnlisted:
-		return index < chunks(h.unlisted)
+func (d *decoder) digest() projections.Digest {
+	if b := d.take(16); b != nil {
+		return projections.DigestOf([16]byte(b))
 	}
-	return false
+	return projections.Digest{}
 }
 
-// chunks is how many chunks n things take.
-func chunks(n int) int { return (n + chunkLen - 1) / chunkLen }
-
-// pieces is how many pieces n bytes of a birth take.
-func pieces(n int) int { return (n + pieceSize - 1) / pieceSize }
-
-// birthLen is the length of what encodeBirth returns. A message that only grew
-// needs no more than this of it.
-func birthLen(m *projections.Message) int {
-	n := 1 + stringLen(m.ConversationID)
-	if m.CountOnly() {
-		return n + stringLen(m.SenderName) + uvarintLen(uint64(m.RecipientsGiven))
-	}
-	n += uvarintLen(uint64(m.Sender)) + uvarintLen(uint64(len(m.Roster.Names)))
-	for _, name := range m.Roster.Names {
-		n += stringLen(name)
-	}
-	return n + (len(m.Roster.OptedOut)+7)/8
+func encodeErasure(e projections.Erasure) []byte {
+	return appendID(binary.AppendVarint(nil, e.Timestamp), e.UserID)
 }
 
-func stringLen(s string) int { return uvarintLen(uint64(len(s))) + len(s) }
-
-func uvarintLen(v uint64) int { return (bits.Len64(v|1) + 6) / 7 }
-
-func encodeBirth(m *projections.Message) []byte {
-	b := appendFlag(nil, m.CountOnly())
-	b = appendString(b, m.ConversationID)
-	if m.CountOnly() {
-		b = appendString(b, m.SenderName)
-		return binary.AppendUvarint(b, uint64(m.RecipientsGiven))
-	}
-	b = binary.AppendUvarint(b, uint64(m.Sender))
-	b = binary.AppendUvarint(b, uint64(len(m.Roster.Names)))
-	for _, name := range m.Roster.Names {
-		b = appendString(b, name)
-	}
-	optedOut := make([]byte, (len(m.Roster.OptedOut)+7)/8)
-	for i, out := range m.Roster.OptedOut {
-		if out {
-			optedOut[i/8] |= 1 << (i % 8)
-		}
-	}
-	return append(b, optedOut...)
-}
-
-func decodeBirth(b []byte, m *projections.Message) error {
+func decodeErasure(b []byte, offset int64) (projections.Erasure, error) {
 	d := decoder{b: b}
-	countOnly := d.flag()
-	m.ConversationID = d.string()
-	if countOnly {
-		m.SenderName = d.string()
-		m.RecipientsGiven = uint32(d.number(math.MaxUint32))
-		return d.end()
-	}
-	m.Sender = uint32(d.number(math.MaxUint32))
-	n := d.count()
-	r := &projections.Roster{Names: make([]string, n), OptedOut: make([]bool, n)}
-	for i := range r.Names {
-		r.Names[i] = d.string()
-	}
-	for i, eight := range d.take((n + 7) / 8) {
-		for j := 8 * i; j < min(8*i+8, n); j++ {
-			r.OptedOut[j] = eight>>(j%8)&1 == 1
-		}
-	}
-	if d.err == nil && int64(m.Sender) >= int64(n) {
-		d.fail(errRange)
-	}
-	m.Roster = r
-	return d.end()
-}
-
-// encodeReceipts encodes the receipts of one chunk.
-func encodeReceipts(m *projections.Message, from, to int) []byte {
-	offset := m.Receipts[from].Offset
-	b := binary.AppendVarint(nil, offset)
-	for _, r := range m.Receipts[from:to] {
-		if m.CountOnly() {
-			b = appendString(b, m.Readers[r.Person])
-		} else {
-			b = binary.AppendUvarint(b, uint64(r.Person))
-		}
-		b = binary.AppendUvarint(b, uint64(r.ReadAt-m.SentAt))
-		b = binary.AppendUvarint(b, uint64(r.Offset-offset))
-		offset = r.Offset
-	}
-	return b
-}
-
-// decodeReceipts appends a chunk of n receipts to m, which has its roster.
-func decodeReceipts(b []byte, m *projections.Message, n int) error {
-	d := decoder{b: b}
-	offset := d.varint()
-	for range n {
-		if d.err != nil {
-			return d.err
-		}
-		var r projections.Receipt
-		if m.CountOnly() {
-			r.Person = uint32(len(m.Readers))
-			m.Readers = append(m.Readers, d.string())
-		} else {
-			r.Person = uint32(d.number(uint64(len(m.Roster.Names)) - 1))
-		}
-		r.ReadAt = m.SentAt + int64(d.uvarint())
-		offset += int64(d.uvarint())
-		r.Offset = offset
-		m.Receipts = append(m.Receipts, r)
-	}
-	return d.end()
-}
-
-func encodeUnlisted(hashes []projections.ReaderHash) []byte {
-	b := make([]byte, 0, len(hashes)*len(projections.ReaderHash{})+4)
-	for _, h := range hashes {
-		b = append(b, h[:]...)
-	}
-	return b
-}
-
-func decodeUnlisted(b []byte, m *projections.Message, n int) error {
-	const size = len(projections.ReaderHash{})
-	if len(b) != n*size {
-		return fmt.Errorf("%d bytes of hashes, not %d", len(b), n*size)
-	}
-	for ; len(b) > 0; b = b[size:] {
-		m.Unlisted = append(m.Unlisted, projections.ReaderHash(b[:size]))
-	}
-	return nil
+	e := projections.Erasure{Offset: offset, Timestamp: d.varint()}
+	e.UserID = d.id()
+	return e, d.end()
 }
 
 func encodeWaiting(w projections.WaitingEvent) []byte {
 	b := appendFlag(nil, w.Recall)
-	b = appendString(b, w.MessageID)
-	b = appendString(b, w.ReaderID)
+	b = appendID(b, w.MessageID)
+	b = appendID(b, w.ReaderID)
 	b = binary.AppendVarint(b, w.ReadAt)
 	return binary.AppendVarint(b, w.Timestamp)
 }
@@ -356,8 +230,8 @@ func decodeWaiting(b []byte, offset int64) (projections.WaitingEvent, error) {
 	d := decoder{b: b}
 	w := projections.WaitingEvent{Offset: offset}
 	w.Recall = d.flag()
-	w.MessageID = d.string()
-	w.ReaderID = d.string()
+	w.MessageID = d.id()
+	w.ReaderID = d.id()
 	w.ReadAt = d.varint()
 	w.Timestamp = d.varint()
 	return w, d.end()

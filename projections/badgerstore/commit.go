@@ -3,20 +3,12 @@ package badgerstore
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 
+	"github.com/seenby/seenby/projections"
 	"github.com/seenby/seenby/projections/materialize"
 )
-
-// write is one record to set, or to delete if its value is nil.
-type write struct {
-	key, value []byte
-}
-
-func set(key, value []byte) write { return write{key, seal(key, value)} }
-func remove(key []byte) write     { return write{key: key} }
 
 // Commit implements [materialize.Store]. All of a batch, its checkpoint included,
 // is one Badger transaction: Badger writes it to its log with a mark at its end,
@@ -25,9 +17,17 @@ func remove(key []byte) write     { return write{key: key} }
 // After a write that failed, the store takes no more: what Badger appended behind
 // a hole in its log would be lost although it was synced.
 func (s *Store) Commit(partition int32, b *materialize.Batch) error {
-	writes, lists := encodeBatch(partition, b)
-	if err := s.commit(writes); err != nil {
+	e := encoder{partition: partition}
+	lists := e.batch(b)
+	s.freshOf(partition).add(e.created)
+	if err := s.commit(e.writes); err != nil {
 		return s.explain(partition, err)
+	}
+	if b.ErasuresForgotten > 0 {
+		// If a crash leaves them, their people are looked for again.
+		if err := s.deleteErasures(partition, b.ErasuresForgotten); err != nil {
+			return s.explain(partition, err)
+		}
 	}
 	if lists == 0 {
 		return nil
@@ -35,103 +35,61 @@ func (s *Store) Commit(partition int32, b *materialize.Batch) error {
 	return s.explain(partition, s.deleteRemoved(partition))
 }
 
-// encodeBatch returns the transaction, and how many lists of removed offsets are
-// in it, which are to be worked off afterwards.
-func encodeBatch(partition int32, b *materialize.Batch) (writes []write, lists int) {
-	for _, c := range b.Messages {
-		writes = appendChange(writes, partition, c)
-	}
-	for _, w := range b.WaitingAdded {
-		writes = append(writes, set(numberKey(partition, kindWaiting, w.Offset), encodeWaiting(w)))
-	}
-	removed, lists := appendRemoved(writes, partition, b)
-	writes = removed
-	n := b.UndecodableTotal - int64(len(b.Undecodable))
-	for i, u := range b.Undecodable {
-		writes = append(writes, set(slotKey(partition, n+int64(i)), encodeUndecodable(u)))
-	}
-	return append(writes, set(key(partition, kindCheckpoint), encodeCheckpoint(b.Checkpoint, b.UndecodableTotal))), lists
+// pending is a transaction that waits to be written.
+type pending struct {
+	writes []write
+	done   bool
+	err    error
 }
 
-// appendRemoved removes waiting events. One record can take very many; then the
-// transaction has only a list of them, and they are deleted later: a waiting
-// event that is in a list is gone.
-func appendRemoved(writes []write, partition int32, b *materialize.Batch) (_ []write, lists int) {
-	offsets := b.WaitingRemoved
-	if len(offsets) <= materialize.MaxDeletes {
-		for _, offset := range offsets {
-			writes = append(writes, remove(numberKey(partition, kindWaiting, offset)))
-		}
-		return writes, 0
-	}
-	// A list may be as long as a piece, at ten bytes an offset.
-	for list := range slices.Chunk(offsets, pieceSize/10) {
-		writes = append(writes, set(numberKey(partition, kindRemoved, list[0]), encodeRemoved(list)))
-		lists++
-	}
-	return writes, lists
-}
-
-func appendChange(writes []write, partition int32, c materialize.Change) []write {
-	m := c.Message
-	h := head{recalled: m.Recalled, sentAt: m.SentAt, version: m.Version, receipts: len(m.Receipts), unlisted: len(m.Unlisted)}
-	h.pieces = pieces(birthLen(m))
-	writes = append(writes, set(headKey(partition, m.ID), h.encode()))
-	if !c.Stored {
-		birth := encodeBirth(m)
-		for i := range h.pieces {
-			piece := birth[i*pieceSize : min(len(birth), (i+1)*pieceSize)]
-			// Not in place: the checksum of one piece lies where the next begins.
-			writes = append(writes, set(partKey(partition, m.ID, partBirth, i), slices.Clone(piece)))
-		}
-		writes = append(writes, set(hourKey(partition, materialize.Hour(m.SentAt), m.ID), nil))
-	} else if m.Recalled {
-		return appendRecall(writes, partition, c)
-	}
-	for i := c.Receipts / chunkLen; i < chunks(len(m.Receipts)) && c.Receipts < len(m.Receipts); i++ {
-		to := min(len(m.Receipts), (i+1)*chunkLen)
-		writes = append(writes, set(partKey(partition, m.ID, partReceipts, i), encodeReceipts(m, i*chunkLen, to)))
-	}
-	for i := c.Unlisted / chunkLen; i < chunks(len(m.Unlisted)) && c.Unlisted < len(m.Unlisted); i++ {
-		to := min(len(m.Unlisted), (i+1)*chunkLen)
-		writes = append(writes, set(partKey(partition, m.ID, partUnlisted, i), encodeUnlisted(m.Unlisted[i*chunkLen:to])))
-	}
-	return writes
-}
-
-// appendRecall deletes the receipts, and the hashes as far as one transaction
-// should; what is left is out of reach, and goes when the message is pruned.
-func appendRecall(writes []write, partition int32, c materialize.Change) []write {
-	left := materialize.MaxDeletes
-	for i := 0; i < chunks(c.Receipts) && left > 0; i, left = i+1, left-1 {
-		writes = append(writes, remove(partKey(partition, c.Message.ID, partReceipts, i)))
-	}
-	for i := 0; i < chunks(c.Unlisted) && left > 0; i, left = i+1, left-1 {
-		writes = append(writes, remove(partKey(partition, c.Message.ID, partUnlisted, i)))
-	}
-	return writes
-}
-
-// commit writes one transaction and makes it durable.
+// commit writes one transaction and makes it durable. Those that wait while another
+// is being written are written together, as one: a sync costs as much as thousands
+// of records do.
 func (s *Store) commit(writes []write) error {
+	p := &pending{writes: writes}
+	s.queueMu.Lock()
+	s.queue = append(s.queue, p)
+	s.queueMu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for !p.done {
+		group := s.nextGroup()
+		err := s.write(group)
+		for _, one := range group {
+			one.done, one.err = true, err
+		}
+	}
+	return p.err
+}
+
+// nextGroup takes from the queue what is sure to fit one transaction, or else one.
+func (s *Store) nextGroup() []*pending {
+	s.queueMu.Lock()
+	defer s.queueMu.Unlock()
+	n, size := 0, 0
+	for n < len(s.queue) {
+		for _, w := range s.queue[n].writes {
+			size += max(materialize.RecordSize, len(w.key)+len(w.value)+16)
+		}
+		if n > 0 && size > s.maxBatch {
+			break
+		}
+		n++
+	}
+	group := s.queue[:n:n]
+	s.queue = s.queue[n:]
+	return group
+}
+
+// write writes a group as one transaction and makes it durable.
+func (s *Store) write(group []*pending) error {
 	if err := s.writable(); err != nil {
 		return err
 	}
 	txn := s.db.NewTransaction(true)
 	defer txn.Discard()
-	for _, w := range writes {
-		var err error
-		if w.value == nil {
-			err = txn.Delete(w.key)
-		} else {
-			err = txn.Set(w.key, w.value)
-		}
-		if errors.Is(err, badger.ErrTxnTooBig) {
-			return fmt.Errorf("%w: %d records; the limit is %d bytes or %d records", materialize.ErrTooLarge, len(writes), s.db.MaxBatchSize(), s.db.MaxBatchCount())
-		}
-		if err != nil {
+	for _, p := range group {
+		if err := s.fill(txn, p.writes); err != nil {
 			return err
 		}
 	}
@@ -145,6 +103,26 @@ func (s *Store) commit(writes []write) error {
 		s.fail(err)
 	}
 	return err
+}
+
+func (s *Store) fill(txn *badger.Txn, writes []write) error {
+	entries := make([]badger.Entry, len(writes))
+	for i, w := range writes {
+		var err error
+		if w.value == nil {
+			err = txn.Delete(w.key)
+		} else {
+			entries[i].Key, entries[i].Value = w.key, w.value
+			err = txn.SetEntry(&entries[i])
+		}
+		if errors.Is(err, badger.ErrTxnTooBig) {
+			return fmt.Errorf("%w: %d records; the limit is %d bytes or %d records", materialize.ErrTooLarge, len(writes), s.db.MaxBatchSize(), s.db.MaxBatchCount())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // deleter deletes any number of records, in their order, in transactions of a
@@ -176,7 +154,11 @@ func (d *deleter) flush() error {
 // deleteRemoved works off the lists of removed offsets: first the waiting
 // events, then the list.
 func (s *Store) deleteRemoved(partition int32) error {
-	lists, err := s.removedLists(partition)
+	var lists [][]int64
+	err := s.db.View(func(txn *badger.Txn) (err error) {
+		lists, err = readRemoved(txn, partition)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -188,6 +170,28 @@ func (s *Store) deleteRemoved(partition int32) error {
 			}
 		}
 		if err := d.delete(numberKey(partition, kindRemoved, offsets[0])); err != nil {
+			return err
+		}
+	}
+	return d.flush()
+}
+
+// deleteErasures deletes the erasures up to the one whose Next this is.
+func (s *Store) deleteErasures(partition int32, upTo int64) error {
+	var erasures []projections.Erasure
+	err := s.db.View(func(txn *badger.Txn) (err error) {
+		erasures, err = restoreErasures(txn, partition)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	d := deleter{store: s}
+	for _, e := range erasures {
+		if e.Next() > upTo {
+			break
+		}
+		if err := d.delete(numberKey(partition, kindErasure, e.Offset)); err != nil {
 			return err
 		}
 	}

@@ -35,6 +35,9 @@ func openDatabase(o Options, settings func(Options) badger.Options) (*badger.DB,
 	if err != nil {
 		return nil, err
 	}
+	if err := verifyTables(o.Dir); err != nil {
+		return nil, err
+	}
 	// Badger reads a log into a memtable of the size that is set now. One that is
 	// from larger memtables would not fit, and end the process; so it is read with
 	// room enough first. Its file is twice its memtable's size, or was cut to what

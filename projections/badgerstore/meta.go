@@ -18,7 +18,7 @@ import (
 
 // FormatVersion is the version of what this build writes, and the only one that
 // it reads.
-const FormatVersion = 1
+const FormatVersion = 2
 
 // Owner is the node that a store is made for: a node with other partitions must
 // not take it over.
@@ -62,6 +62,40 @@ func metaOf(l projections.Lineage, o Owner) meta {
 	return m
 }
 
+// Meta says what a store is.
+type Meta struct {
+	Format  int
+	Lineage projections.Lineage
+	Owner   Owner
+}
+
+// exported is what metaOf was given.
+func (m meta) exported() (Meta, error) {
+	l := projections.Lineage{
+		Partitions:  m.Partitions,
+		Generation:  m.Generation,
+		FoldVersion: m.FoldVersion,
+		Limits:      projections.Limits{Waiting: m.WaitingLimit},
+		Retention:   time.Duration(m.RetentionMS) * time.Millisecond,
+	}
+	topic, err := hex.DecodeString(m.TopicID)
+	if err != nil || len(topic) != len(l.TopicID) {
+		return Meta{}, corrupt(metaKey, fmt.Errorf("topic ID %q", m.TopicID))
+	}
+	l.TopicID = [16]byte(topic)
+	for _, text := range m.Skips {
+		var s projections.Skip
+		if n, err := fmt.Sscanf(text, "%d@%d", &s.Partition, &s.Offset); n != 2 || err != nil {
+			return Meta{}, corrupt(metaKey, fmt.Errorf("skip %q", text))
+		}
+		l.Skips = append(l.Skips, s)
+	}
+	if m.Owner.Nodes < 1 || m.Owner.Node < 0 || m.Owner.Node >= m.Owner.Nodes {
+		return Meta{}, corrupt(metaKey, fmt.Errorf("node %d of %d", m.Owner.Node, m.Owner.Nodes))
+	}
+	return Meta{FormatVersion, l, m.Owner}, nil
+}
+
 func encodeMeta(m meta) ([]byte, error) {
 	body, err := json.Marshal(m)
 	if err != nil {
@@ -73,14 +107,14 @@ func encodeMeta(m meta) ([]byte, error) {
 func decodeMeta(b []byte) (m meta, err error) {
 	version, n := binary.Uvarint(b)
 	if n <= 0 {
-		return m, corrupt("meta", errShort)
+		return m, corrupt(metaKey, errShort)
 	}
 	if version != FormatVersion {
 		return m, fmt.Errorf("%w: version %d, and this build knows version %d: start it on an empty data directory and let it read the log again, or use the build that made the store",
 			materialize.ErrFormat, version, FormatVersion)
 	}
 	if err := json.Unmarshal(b[n:], &m); err != nil {
-		return m, corrupt("meta", err)
+		return m, corrupt(metaKey, err)
 	}
 	return m, nil
 }
@@ -110,6 +144,10 @@ func (m meta) differences(want meta) (all []difference) {
 }
 
 func lineageError(all []difference) error {
+	return fmt.Errorf("%w: %s: start with the settings that it was made with, or on an empty data directory, which is filled from the log again", materialize.ErrLineage, describeAll(all))
+}
+
+func describeAll(all []difference) string {
 	var b strings.Builder
 	for i, d := range all {
 		if i > 0 {
@@ -117,7 +155,20 @@ func lineageError(all []difference) error {
 		}
 		fmt.Fprintf(&b, "its %s is %v, not %v", d.what, d.stored, d.wanted)
 	}
-	return fmt.Errorf("%w: %s: start with the settings that it was made with, or on an empty data directory, which is filled from the log again", materialize.ErrLineage, b.String())
+	return b.String()
+}
+
+// SameLineage returns an error that names in what a lineage differs from a store's.
+func SameLineage(stored, other projections.Lineage) error {
+	a, b := metaOf(stored, Owner{}), metaOf(other, Owner{})
+	all := a.differences(b)
+	if !slices.Equal(a.Skips, b.Skips) {
+		all = append(all, difference{"list of records to skip", a.Skips, b.Skips})
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", materialize.ErrLineage, describeAll(all))
 }
 
 // claim makes an empty store that of a lineage and owner, and refuses one that

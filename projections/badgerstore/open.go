@@ -70,9 +70,15 @@ type Store struct {
 
 	// mu is held by each write. Badger writes one after the other anyway, and
 	// syncs after each. But a write must not begin before it is known that the
-	// one before it did not fail.
-	mu     sync.Mutex
-	failed atomic.Pointer[error]
+	// one before it did not fail. queue is what waits to be written.
+	mu      sync.Mutex
+	queueMu sync.Mutex
+	queue   []*pending
+	failed  atomic.Pointer[error]
+
+	// fresh has the partitions that were empty when the store was opened.
+	freshMu sync.RWMutex
+	fresh   map[int32]*fresh
 }
 
 var _ materialize.Store = (*Store)(nil)
@@ -129,6 +135,11 @@ func orDefault(n, otherwise int64) int64 {
 	return n
 }
 
+// blockSize is four times Badger's default: fewer blocks to index take 1 % less disk
+// and 10 % less of a rebuild's time. Blocks that are not compressed are read where they
+// are mapped, so that what is looked up in one costs no more for its size.
+const blockSize = 16 << 10
+
 func badgerOptions(o Options) badger.Options {
 	const smallestValueLog = 1 << 20
 	return badger.DefaultOptions(o.Dir).
@@ -150,8 +161,20 @@ func badgerOptions(o Options) badger.Options {
 		WithMemTableSize(o.MemTableSize).
 		WithNumMemtables(1).
 		WithNumCompactors(2).
-		// IDs and rosters compress well. Compression needs the cache.
-		WithCompression(options.Snappy).
+		// Little is overwritten, so that tables gain little by being merged early:
+		// twice as many as Badger's default may pile up first, which saves a rebuild
+		// of many small messages a fifth of its CPU. Each costs a lookup one more
+		// Bloom filter.
+		WithNumLevelZeroTables(10).
+		WithNumLevelZeroTablesStall(20).
+		WithBaseTableSize(8 << 20).
+		// What is stored is packed already: Snappy makes it 5 % smaller where messages
+		// are small and nothing where they are large, ZSTD 8 and 1 %, at half as much CPU
+		// again for a rebuild of many small messages; and Snappy keeps the buffers that
+		// it compresses from, eight of up to 60 MiB. What tables there are changes
+		// no size, nor does compacting level 0 when the store is closed.
+		WithCompression(options.None).
+		WithBlockSize(blockSize).
 		WithBlockCacheSize(orDefault(o.BlockCacheSize, DefaultBlockCacheSize)).
 		// Without a bound the indexes of all tables would be in memory.
 		WithIndexCacheSize(orDefault(o.IndexCacheSize, DefaultIndexCacheSize))
@@ -191,14 +214,6 @@ func (s *Store) writable() error {
 
 // fail keeps the first failure of a write.
 func (s *Store) fail(err error) { s.failed.CompareAndSwap(nil, &err) }
-
-// explain says where an error happened.
-func (s *Store) explain(partition int32, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("store %s: partition %d: %w", s.dirPath, partition, err)
-}
 
 // reserveOf is room for a memtable's log, the one before it, and their tables.
 func reserveOf(memTableSize int64) uint64 { return uint64(4 * memTableSize) }

@@ -2,7 +2,6 @@ package badgerstore
 
 import (
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,13 +12,13 @@ import (
 	"github.com/seenby/seenby/projections/materialize"
 )
 
-// corrupt says what is wrong with which record.
-func corrupt(what string, err error) error {
-	return fmt.Errorf("%w: %s: %w", materialize.ErrCorrupt, what, err)
+// corrupt says what is wrong with the record of a key.
+func corrupt(key []byte, err error) error {
+	return fmt.Errorf("%w: %s: %w", materialize.ErrCorrupt, describe(key), err)
 }
 
-// read calls f with the value of a record, valid until f returns. A record that
-// there is not is found false.
+// read calls f with the value of a record, valid until f returns; what f returns
+// says what is wrong with it. A record that there is not is found false.
 func read(txn *badger.Txn, key []byte, f func(value []byte) error) (found bool, err error) {
 	item, err := txn.Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
@@ -30,10 +29,13 @@ func read(txn *badger.Txn, key []byte, f func(value []byte) error) (found bool, 
 	}
 	return true, item.Value(func(sealed []byte) error {
 		value, err := unseal(key, sealed)
-		if err != nil {
-			return err
+		if err == nil {
+			err = f(value)
 		}
-		return f(value)
+		if err != nil {
+			return corrupt(key, err)
+		}
+		return nil
 	})
 }
 
@@ -49,7 +51,7 @@ func scan(txn *badger.Txn, prefix []byte, f func(key, value []byte) error) error
 		err := item.Value(func(sealed []byte) error {
 			value, err := unseal(item.Key(), sealed)
 			if err != nil {
-				return err
+				return corrupt(item.Key(), err)
 			}
 			return f(item.Key(), value)
 		})
@@ -60,26 +62,27 @@ func scan(txn *badger.Txn, prefix []byte, f func(key, value []byte) error) error
 	return nil
 }
 
-// Restore implements [materialize.Store].
-func (s *Store) Restore(partition int32) (saved materialize.Saved, found bool, err error) {
-	err = s.db.View(func(txn *badger.Txn) error {
-		saved, found, err = restore(txn, partition)
-		return err
-	})
-	return saved, found, s.explain(partition, err)
-}
-
 func restore(txn *badger.Txn, partition int32) (saved materialize.Saved, found bool, err error) {
 	found, err = read(txn, key(partition, kindCheckpoint), func(value []byte) (err error) {
 		saved.Checkpoint, saved.Undecodable, err = decodeCheckpoint(value)
 		return err
 	})
-	if err != nil {
-		return saved, found, corrupt("checkpoint", err)
+	if err == nil {
+		saved.Waiting, err = restoreWaiting(txn, partition)
 	}
+	if err == nil {
+		saved.Erasures, err = restoreErasures(txn, partition)
+	}
+	if err == nil {
+		saved.Digests, err = restoreDigests(txn, partition)
+	}
+	return saved, found, err
+}
+
+func restoreWaiting(txn *badger.Txn, partition int32) (waiting []projections.WaitingEvent, err error) {
 	lists, err := readRemoved(txn, partition)
 	if err != nil {
-		return saved, found, err
+		return nil, err
 	}
 	gone := make(map[int64]struct{})
 	for _, offsets := range lists {
@@ -87,41 +90,59 @@ func restore(txn *badger.Txn, partition int32) (saved materialize.Saved, found b
 			gone[offset] = struct{}{}
 		}
 	}
-	err = scan(txn, key(partition, kindWaiting), func(key, value []byte) error {
-		offset, ok := parseNumberKey(key)
-		if !ok {
-			return errShort
-		}
+	err = scanNumbers(txn, partition, kindWaiting, func(offset int64, value []byte) error {
 		if _, removed := gone[offset]; removed {
 			return nil
 		}
 		w, err := decodeWaiting(value, offset)
-		saved.Waiting = append(saved.Waiting, w)
+		waiting = append(waiting, w)
 		return err
 	})
-	if err != nil {
-		return saved, found, corrupt("waiting events", err)
-	}
-	return saved, found, nil
+	return waiting, err
 }
 
-func parseNumberKey(k []byte) (int64, bool) {
-	if len(k) != 13 {
-		return 0, false
-	}
-	return int64(binary.BigEndian.Uint64(k[5:])), true
-}
-
-func (s *Store) removedLists(partition int32) (lists [][]int64, err error) {
-	err = s.db.View(func(txn *badger.Txn) error {
-		lists, err = readRemoved(txn, partition)
+func restoreErasures(txn *badger.Txn, partition int32) (erasures []projections.Erasure, err error) {
+	err = scanNumbers(txn, partition, kindErasure, func(offset int64, value []byte) error {
+		e, err := decodeErasure(value, offset)
+		erasures = append(erasures, e)
 		return err
 	})
-	return lists, err
+	return erasures, err
+}
+
+func restoreDigests(txn *badger.Txn, partition int32) (digests []projections.HourDigest, err error) {
+	err = scan(txn, key(partition, kindDigest), func(key, value []byte) error {
+		hour, ok := parseHour(key)
+		if !ok {
+			return corrupt(key, errShort)
+		}
+		h, err := decodeDigest(value, hour)
+		if err != nil {
+			return corrupt(key, err)
+		}
+		digests = append(digests, h)
+		return nil
+	})
+	return digests, err
+}
+
+// scanNumbers calls f with the records of a kind whose keys end with a number; what
+// f returns says what is wrong with one.
+func scanNumbers(txn *badger.Txn, partition int32, kind byte, f func(number int64, value []byte) error) error {
+	return scan(txn, key(partition, kind), func(key, value []byte) error {
+		number, ok := parseNumberKey(key)
+		if !ok {
+			return corrupt(key, errShort)
+		}
+		if err := f(number, value); err != nil {
+			return corrupt(key, err)
+		}
+		return nil
+	})
 }
 
 func readRemoved(txn *badger.Txn, partition int32) (lists [][]int64, err error) {
-	err = scan(txn, key(partition, kindRemoved), func(_, value []byte) error {
+	err = scanNumbers(txn, partition, kindRemoved, func(_ int64, value []byte) error {
 		offsets, err := decodeRemoved(value)
 		if err == nil && len(offsets) == 0 {
 			err = errShort
@@ -129,105 +150,39 @@ func readRemoved(txn *badger.Txn, partition int32) (lists [][]int64, err error) 
 		lists = append(lists, offsets)
 		return err
 	})
-	if err != nil {
-		return nil, corrupt("removed waiting events", err)
-	}
-	return lists, nil
+	return lists, err
 }
 
-// Message implements [materialize.Store].
-func (s *Store) Message(partition int32, id []byte) (m *projections.Message, err error) {
-	err = s.db.View(func(txn *badger.Txn) error {
-		m, err = readMessage(txn, partition, id)
-		return err
-	})
-	if err != nil {
-		return nil, s.explain(partition, fmt.Errorf("message %q: %w", id, err))
-	}
-	if m != nil {
-		m.Rebuild()
-	}
-	return m, nil
-}
-
-func readHead(txn *badger.Txn, partition int32, id []byte) (h head, found bool, err error) {
-	found, err = read(txn, headKey(partition, id), func(value []byte) (err error) {
-		h, err = decodeHead(value)
-		return err
-	})
-	if err != nil {
-		return h, found, corrupt("head", err)
-	}
-	return h, found, nil
-}
-
-// readMessage reads the records that the head says there are. They are read one
-// by one, by their keys: most messages have very few, and an iterator would open
-// every table first.
-func readMessage(txn *badger.Txn, partition int32, id []byte) (*projections.Message, error) {
-	h, found, err := readHead(txn, partition, id)
-	if err != nil || !found {
-		return nil, err
-	}
-	m := &projections.Message{ID: string(id), SentAt: h.sentAt, Version: h.version, Recalled: h.recalled}
-	var birth []byte
-	for i := range h.pieces {
-		err := readPart(txn, partition, id, partBirth, i, func(value []byte) error {
-			birth = append(birth, value...)
-			return nil
-		})
+func readUndecodable(txn *badger.Txn, partition int32) (kept []materialize.Undecodable, err error) {
+	err = scan(txn, key(partition, kindUndecodable), func(key, value []byte) error {
+		u, err := decodeUndecodable(value)
 		if err != nil {
-			return nil, err
+			return corrupt(key, err)
 		}
-	}
-	if err := decodeBirth(birth, m); err != nil {
-		return nil, corrupt("birth", err)
-	}
-	for i := range chunks(h.receipts) {
-		err := readPart(txn, partition, id, partReceipts, i, func(value []byte) error {
-			return decodeReceipts(value, m, min(chunkLen, h.receipts-i*chunkLen))
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	for i := range chunks(h.unlisted) {
-		err := readPart(txn, partition, id, partUnlisted, i, func(value []byte) error {
-			return decodeUnlisted(value, m, min(chunkLen, h.unlisted-i*chunkLen))
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	return m, nil
-}
-
-var partNames = map[byte]string{partBirth: "birth", partReceipts: "receipts", partUnlisted: "hashes"}
-
-// readPart reads a record that must be there.
-func readPart(txn *badger.Txn, partition int32, id []byte, part byte, index int, f func(value []byte) error) error {
-	found, err := read(txn, partKey(partition, id, part, index), f)
-	if err == nil && !found {
-		err = errMissing
-	}
-	if err != nil {
-		return corrupt(fmt.Sprintf("%s %d", partNames[part], index), err)
-	}
-	return nil
-}
-
-// Undecodable implements [materialize.Store].
-func (s *Store) Undecodable(partition int32) (kept []materialize.Undecodable, err error) {
-	err = s.db.View(func(txn *badger.Txn) error {
-		return scan(txn, key(partition, kindUndecodable), func(_, value []byte) error {
-			u, err := decodeUndecodable(value)
-			kept = append(kept, u)
-			return err
-		})
+		kept = append(kept, u)
+		return nil
 	})
-	if err != nil {
-		return nil, s.explain(partition, corrupt("undecodable records", err))
-	}
 	slices.SortFunc(kept, func(a, b materialize.Undecodable) int { return cmp.Compare(a.Offset, b.Offset) })
-	return kept, nil
+	return kept, err
+}
+
+// readCrowds returns up to limit IDs of count-only messages, after one.
+func readCrowds(txn *badger.Txn, partition int32, after []byte, limit int) (ids [][]byte, err error) {
+	prefix := key(partition, kindCrowd)
+	from := prefix
+	if after != nil {
+		from = append(crowdKey(partition, after), 0)
+	}
+	opts := badger.DefaultIteratorOptions
+	opts.Prefix, opts.PrefetchValues = prefix, false
+	it := txn.NewIterator(opts)
+	defer it.Close()
+	for it.Seek(from); it.Valid() && len(ids) < limit; it.Next() {
+		id, rest, ok := cutKeyID(it.Item().Key()[prefixLen:])
+		if !ok || len(rest) > 0 {
+			return nil, corrupt(it.Item().Key(), errShort)
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
 }

@@ -1,10 +1,12 @@
 package badgerstore
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -136,7 +138,12 @@ func (w *workload) load(number int32, p *materialize.Partition) error {
 		}
 		w.say("ack %d %d", number, p.Position())
 		if src.IntN(10) == 0 {
-			if _, err := p.Prune(1 << 60); err != nil {
+			if _, _, err := p.Prune(1 << 60); err != nil {
+				return err
+			}
+		}
+		if src.IntN(4) == 0 {
+			if _, err := p.Scrub(); err != nil {
 				return err
 			}
 		}
@@ -144,42 +151,86 @@ func (w *workload) load(number int32, p *materialize.Partition) error {
 }
 
 // workloadFold is the fold with its messages in a map.
-type workloadFold map[string]*projections.Message
+type workloadFold struct {
+	*projections.Fold
+	messages map[string]*projections.Message
+	rosters  map[projections.RosterHash]*projections.Roster
+}
 
-func (f workloadFold) Message(id []byte) (*projections.Message, error) { return f[string(id)], nil }
-func (f workloadFold) Create(m *projections.Message)                   { f[m.ID] = m }
-func (f workloadFold) Changed(*projections.Message)                    {}
+func (f *workloadFold) Message(id []byte) (*projections.Message, error) {
+	m := f.messages[string(id)]
+	if m != nil {
+		f.Settle(m)
+	}
+	return m, nil
+}
+
+func (f *workloadFold) Roster(e *events.MessageSent) (*projections.Roster, error) {
+	names := projections.NewNames(e)
+	r := f.rosters[names.Hash()]
+	if r != nil {
+		f.SettleRoster(r)
+	}
+	if r == nil || r.Gone() != nil {
+		r = projections.RestoreRoster(names, 0, f.LastErasure(), nil)
+		f.rosters[names.Hash()] = r
+	}
+	return r, nil
+}
+
+func (f *workloadFold) Create(m *projections.Message) { f.messages[m.ID] = m }
+func (*workloadFold) Changed(*projections.Message)    {}
 
 // verify holds what was restored to the fold of the log up to there.
 func (w *workload) verify(number int32, p *materialize.Partition) error {
-	messages := make(workloadFold)
-	fold := projections.NewFold(workloadLineage, number, projections.Checkpoint{LeaderEpoch: -1}, nil)
+	f := &workloadFold{
+		Fold:     projections.NewFold(workloadLineage, number, projections.Restored{Checkpoint: projections.Checkpoint{LeaderEpoch: -1}}),
+		messages: make(map[string]*projections.Message), rosters: make(map[projections.RosterHash]*projections.Roster),
+	}
 	for offset := range p.Position() {
-		if _, _, err := fold.Apply(workloadRecord(number, offset), messages); err != nil {
+		if _, _, err := f.Apply(workloadRecord(number, offset), f); err != nil {
 			return err
 		}
 	}
 	checkpoint, found := p.Checkpoint()
-	if found && checkpoint != fold.Checkpoint() {
-		return fmt.Errorf("partition %d: restored at %+v, the fold of that is at %+v", number, checkpoint, fold.Checkpoint())
+	if found && checkpoint != f.Checkpoint() {
+		return fmt.Errorf("partition %d: restored at %+v, the fold of that is at %+v", number, checkpoint, f.Checkpoint())
 	}
-	if got, want := p.Stats().Waiting, fold.Waiting().Len(); got != want {
+	if got, want := p.Stats().Waiting, f.Waiting().Len(); got != want {
 		return fmt.Errorf("partition %d: %d events wait, not %d", number, got, want)
 	}
 	pruned := checkpoint.Timestamp - workloadLineage.Retention.Milliseconds() - time.Hour.Milliseconds()
-	for id, want := range messages {
-		if materialize.HourEnded(materialize.Hour(want.SentAt), pruned) {
+	for id, want := range f.messages {
+		if projections.HourEnded(projections.Hour(want.SentAt), pruned) {
 			continue
 		}
-		v, err := p.View([]byte(id))
+		v, err := p.View([]byte(id), true)
 		if err != nil {
 			return err
 		}
+		f.Settle(want)
 		if diff := storetest.DiffMessage(&v.Message, want); diff != "" {
 			return fmt.Errorf("partition %d at %d: message %q: %s", number, p.Position(), id, diff)
 		}
 	}
+	if err := w.verifyDigests(number, p, f, pruned); err != nil {
+		return err
+	}
 	w.say("at %d %d", number, p.Position())
+	return nil
+}
+
+// verifyDigests holds the digests to the fold's, for the hours that were not pruned.
+func (*workload) verifyDigests(number int32, p *materialize.Partition, f *workloadFold, pruned int64) error {
+	at, err := p.Digests(context.Background(), p.Position())
+	if err != nil {
+		return err
+	}
+	ended := func(h projections.HourDigest) bool { return projections.HourEnded(h.Hour, pruned) }
+	got, want := slices.DeleteFunc(at.Hours, ended), slices.DeleteFunc(f.Digests(), ended)
+	if !slices.Equal(got, want) {
+		return fmt.Errorf("partition %d at %d: digests are %v, not %v", number, p.Position(), got, want)
+	}
 	return nil
 }
 
@@ -204,6 +255,8 @@ func workloadRecord(number int32, offset int64) events.Record {
 			sent.Recipients = workloadPeople[from : from+src.IntN(len(workloadPeople)-from)]
 		}
 		e = sent
+	case src.IntN(500) == 0:
+		e = &events.UserErased{UserID: person()}
 	case src.IntN(200) == 0:
 		e = &events.MessageRecalled{MessageID: workloadID(number, n)}
 	default:

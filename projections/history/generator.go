@@ -3,6 +3,7 @@ package history
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,10 +26,24 @@ type generator struct {
 	ids    int // how many IDs were tried for messages
 	active [][]byte
 	people [][]byte
+	groups []group
+	// mentioned are the people that the last events are about; erased are those
+	// who were.
+	mentioned, erased [][]byte
+	// planned are the next steps, most of the time.
+	planned []step
 	// due are moments that a rule makes special.
 	due []moment
 	// firstSentAt is the earliest sent_at of each message sent so far.
 	firstSentAt map[string]int64
+}
+
+// step appends a record of a time.
+type step func(timestamp int64) error
+
+// group is the content of a roster that many messages have.
+type group struct {
+	members, optedOut [][]byte
 }
 
 // moment is a time at which something should happen to a message, because it is
@@ -54,6 +69,9 @@ func newGenerator(src Source, spec Spec) *generator {
 	}
 	for i := range spec.People {
 		g.people = append(g.people, personID(i))
+	}
+	for range 1 + src.IntN(3) {
+		g.groups = append(g.groups, g.group())
 	}
 	return g
 }
@@ -84,8 +102,30 @@ func personID(i int) []byte {
 	return []byte("p" + strconv.Itoa(i))
 }
 
+// group draws half of the people, or all.
+func (g *generator) group() (drawn group) {
+	for _, person := range g.people {
+		switch g.src.IntN(8) {
+		case 0, 1:
+			drawn.members, drawn.optedOut = append(drawn.members, person), append(drawn.optedOut, person)
+		case 2, 3, 4:
+			drawn.members = append(drawn.members, person)
+		}
+	}
+	if len(drawn.members) == 0 || g.src.IntN(4) == 0 {
+		drawn.members = g.people
+	}
+	return drawn
+}
+
 // step appends one record.
 func (g *generator) step() error {
+	if len(g.planned) > 0 && g.src.IntN(5) > 0 {
+		planned := g.planned[0]
+		g.planned = g.planned[1:]
+		timestamp, _, _ := g.next()
+		return planned(timestamp)
+	}
 	if g.src.IntN(20) == 0 {
 		g.active[g.src.IntN(len(g.active))] = g.messageID(g.belongs)
 	}
@@ -93,6 +133,9 @@ func (g *generator) step() error {
 	sending := 25
 	if _, sent := g.firstSentAt[string(message)]; sent {
 		sending = 8
+	}
+	if kind == events.KindUserErased || kind == 0 && g.src.IntN(100) < g.spec.Erasures {
+		return g.erase(timestamp)
 	}
 	switch n := g.src.IntN(100); {
 	case kind == events.KindMessageSent || kind == 0 && n < sending:
@@ -159,11 +202,83 @@ func (g *generator) upcoming() (moment, bool) {
 	return pick(g.src, possible...), true
 }
 
+// erase appends the erasure of somebody, or plans it together with what may meet
+// it.
+func (g *generator) erase(timestamp int64) error {
+	person := pick(g.src, g.people...)
+	switch n := g.src.IntN(10); {
+	case n < 5 && len(g.mentioned) > 0:
+		person = pick(g.src, g.mentioned...)
+	case n == 5 && len(g.erased) > 0:
+		person = pick(g.src, g.erased...)
+	}
+	meeting := g.meeting(person)
+	erased := func(timestamp int64) error { return g.appendAt(timestamp, &events.UserErased{UserID: person}) }
+	if g.src.IntN(2) == 0 {
+		g.planned = append(g.planned, meeting...)
+		return erased(timestamp)
+	}
+	g.planned = append(append(append(g.planned, meeting...), erased), g.meeting(person)...)
+	return nil
+}
+
+// meeting is what a person and their groups do right before they are erased, or
+// right after.
+func (g *generator) meeting(person []byte) (steps []step) {
+	message := pick(g.src, g.active...)
+	if g.src.IntN(2) == 0 {
+		at := g.src.IntN(len(g.active))
+		g.active[at] = g.messageID(g.belongs)
+		message = g.active[at]
+	}
+	all := pick(g.src, g.groups...)
+	for _, other := range g.groups {
+		if slices.ContainsFunc(other.members, func(member []byte) bool { return string(member) == string(person) }) {
+			all = other
+		}
+	}
+	sent := func(timestamp int64) error {
+		e := g.sent(message, timestamp)
+		if g.src.IntN(4) == 0 {
+			e.SenderID = person
+		} else if !e.CountOnly {
+			g.sentTo(e, all)
+		}
+		return g.appendAt(timestamp, e)
+	}
+	read := func(timestamp int64) error {
+		e := g.read(message, timestamp)
+		if g.src.IntN(4) > 0 {
+			e.ReaderID = person
+		}
+		return g.appendAt(timestamp, e)
+	}
+	recalled := func(timestamp int64) error {
+		return g.appendAt(timestamp, &events.MessageRecalled{MessageID: message})
+	}
+	for _, one := range []step{sent, read, read} {
+		if g.src.IntN(3) > 0 {
+			steps = append(steps, one)
+		}
+	}
+	if g.src.IntN(12) == 0 {
+		steps = append(steps, recalled)
+	}
+	if g.src.IntN(6) == 0 {
+		slices.Reverse(steps)
+	}
+	return steps
+}
+
 func (g *generator) sent(message []byte, timestamp int64) *events.MessageSent {
 	e := &events.MessageSent{MessageID: message, SenderID: pick(g.src, g.people...), SentAt: g.sentAt(message, timestamp)}
 	e.ConversationID = []byte("c" + strconv.Itoa(g.src.IntN(3)))
 	if g.src.IntN(5) == 0 {
 		e.CountOnly, e.RecipientCount = true, uint32(g.src.IntN(len(g.people)+2))
+		return e
+	}
+	if g.src.IntN(5) > 1 {
+		g.sentTo(e, pick(g.src, g.groups...))
 		return e
 	}
 	if g.src.IntN(2) == 0 {
@@ -178,6 +293,21 @@ func (g *generator) sent(message []byte, timestamp int64) *events.MessageSent {
 		}
 	}
 	return e
+}
+
+// sentTo has one of the group send to the others: whoever it is, and however it
+// is put, the roster is one.
+func (g *generator) sentTo(e *events.MessageSent, to group) {
+	e.SenderID = pick(g.src, to.members...)
+	e.Recipients, e.OptedOut = slices.Clone(to.members), slices.Clone(to.optedOut)
+	switch g.src.IntN(4) {
+	case 0:
+		e.Recipients = append(e.Recipients, pick(g.src, to.members...))
+	case 1:
+		slices.Reverse(e.Recipients)
+	case 2:
+		e.Recipients = slices.DeleteFunc(e.Recipients, func(id []byte) bool { return string(id) == string(e.SenderID) })
+	}
 }
 
 // sentAt draws the time that a MessageSent claims.
@@ -318,14 +448,35 @@ func (g *generator) appendAt(timestamp int64, e events.Event) error {
 		}
 		g.due = append(g.due,
 			moment{sentAt + retention, message, events.KindMessageRead},
-			moment{sentAt + retention, message, pick(g.src, events.KindMessageSent, events.KindMessageRecalled)})
+			moment{sentAt + retention, message, pick(g.src, events.KindMessageSent, events.KindMessageRecalled, events.KindUserErased)})
+		g.mention(e.SenderID)
+		g.mention(e.OptedOut...)
+		if len(e.Recipients) > 0 {
+			g.mention(pick(g.src, e.Recipients...))
+		}
+	case *events.UserErased:
+		g.erased = append(g.erased, slices.Clone(e.UserID))
+		if g.src.IntN(2) == 0 {
+			message = []byte{} // as good as null
+		}
 	case *events.MessageRead, *events.MessageRecalled:
+		if read, is := e.(*events.MessageRead); is {
+			g.mention(read.ReaderID)
+		}
 		g.due = append(g.due,
 			moment{timestamp + day, message, events.KindMessageSent},
 			moment{timestamp + day + Slack.Milliseconds(), pick(g.src, g.active...), events.KindMessageRead})
 	}
 	g.appendRecord(timestamp, false, message, value)
 	return nil
+}
+
+// mention remembers whom the last events are about.
+func (g *generator) mention(people ...[]byte) {
+	for _, person := range people {
+		g.mentioned = append(g.mentioned, slices.Clone(person))
+	}
+	g.mentioned = g.mentioned[max(0, len(g.mentioned)-6):]
 }
 
 func (g *generator) appendRecord(timestamp int64, control bool, key, value []byte) {

@@ -2,10 +2,9 @@
 // hold them, with everything in it that the rules of the fold are about, close
 // together. Few messages and few people, so that events meet; times that fall on
 // the rules' boundaries and a millisecond beside them; duplicates, reordering,
-// recalls, strangers, garbage. It is for tests of the fold, of stores and of
-// whatever serves them, and follows from its seed alone.
-//
-// There is no UserErased in a history yet, unless it is skipped.
+// recalls, erasures, strangers, garbage; few rosters for many messages, so that
+// they are shared. It is for tests of the fold, of stores and of whatever serves
+// them, and follows from its seed alone.
 package history
 
 import (
@@ -47,6 +46,8 @@ type Spec struct {
 	Active int
 	// People is how many there are, senders and strangers included.
 	People int
+	// Erasures is how many in a hundred records begin to erase somebody.
+	Erasures int
 	// Retention and Waiting become the lineage's.
 	Retention time.Duration
 	Waiting   int
@@ -66,10 +67,11 @@ const (
 	UsedOnce
 )
 
-var errSpec = errors.New("a history needs Partition < Partitions, Active and People above 0, Retention of at least a millisecond")
+var errSpec = errors.New("a history needs Partition < Partitions, Active and People above 0, Retention of at least a millisecond, Erasures of 0 to 100")
 
 func (s Spec) check() error {
-	if s.Partition < 0 || s.Partition >= s.Partitions || s.Active < 1 || s.People < 1 || s.Retention < time.Millisecond || s.Records < 0 {
+	if s.Partition < 0 || s.Partition >= s.Partitions || s.Active < 1 || s.People < 1 || s.Retention < time.Millisecond || s.Records < 0 ||
+		s.Erasures < 0 || s.Erasures > 100 {
 		return errSpec
 	}
 	return nil
@@ -85,6 +87,7 @@ func RandomSpec(src Source) Spec {
 		Records:    60 + src.IntN(140),
 		Active:     1 + src.IntN(4),
 		People:     2 + src.IntN(12),
+		Erasures:   pick(src, 0, 2, 4, 4, 10),
 		Retention:  pick(src, time.Hour, 24*time.Hour, 30*time.Hour, 72*time.Hour, 72*time.Hour),
 		Waiting:    pick(src, 0, 1, 2, 3, 8, 1000, 1000, 1000),
 	}
@@ -110,24 +113,37 @@ func Generate(src Source, spec Spec) (History, error) {
 }
 
 // Crowd draws the history of one count-only message that so many people read,
-// some of them twice, the sender too; the last record recalls it.
+// some of them twice, the sender too. Some are erased, listed or not, most of
+// them once the list is full, and may read again. The last three records recall
+// the message, and erase a reader and the sender.
 func Crowd(src Source, readers int) (History, error) {
 	g := newGenerator(src, Spec{Partitions: 1, Active: 1, People: readers + 1, Retention: 72 * time.Hour, Waiting: readers})
 	sent := &events.MessageSent{MessageID: g.active[0], ConversationID: []byte("c"), SenderID: g.people[0],
 		SentAt: g.latest, CountOnly: true, RecipientCount: uint32(readers)}
 	early := src.IntN(20) // how many read before the message is sent
+	var erased []int
 	for next := 0; next <= readers; {
-		if len(g.h.Records) == early {
+		if len(g.h.Records) >= early && sent != nil {
 			if err := g.append(sent); err != nil {
 				return History{}, err
 			}
+			sent = nil
+		}
+		if full := next > projections.MaxListedReaders; full && src.IntN(12) == 0 || src.IntN(600) == 0 {
+			person := pick(src, src.IntN(next+1), max(0, next-src.IntN(300)))
+			if err := g.append(&events.UserErased{UserID: g.people[person]}); err != nil {
+				return History{}, err
+			}
+			erased = append(erased, person)
 		}
 		person := next
-		switch src.IntN(60) {
-		case 0:
+		switch n := src.IntN(60); {
+		case n == 0:
 			person = src.IntN(next + 1)
-		case 1:
+		case n == 1:
 			person = max(0, next-src.IntN(300))
+		case n == 2 && len(erased) > 0:
+			person = pick(src, erased...)
 		default:
 			next++
 		}
@@ -137,8 +153,11 @@ func Crowd(src Source, readers int) (History, error) {
 			return History{}, err
 		}
 	}
-	if err := g.append(&events.MessageRecalled{MessageID: g.active[0]}); err != nil {
-		return History{}, err
+	for _, e := range []events.Event{&events.MessageRecalled{MessageID: g.active[0]},
+		&events.UserErased{UserID: g.people[1+src.IntN(readers)]}, &events.UserErased{UserID: g.people[0]}} {
+		if err := g.append(e); err != nil {
+			return History{}, err
+		}
 	}
 	return g.h, nil
 }

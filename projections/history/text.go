@@ -20,12 +20,12 @@ import (
 //	sent MESSAGE in CONVERSATION by SENDER [at TIME] [to ID,...] [out ID,...] [count N]
 //	read MESSAGE by READER [at TIME]
 //	recall MESSAGE
-//	erase USER
+//	erase USER [key ""]
 //	control
 //	raw KEY VALUE
 //
 // where KEY and VALUE are quoted as in Go, or null. What is no Event, or cannot
-// be written otherwise, is raw.
+// be written otherwise, is raw. An erasure's key is null, or empty if it says so.
 func Format(rec events.Record) string {
 	head := fmt.Sprintf("%d@%s", rec.Offset, formatTime(rec.Timestamp))
 	if rec.LeaderEpoch != 0 {
@@ -37,12 +37,17 @@ func Format(rec events.Record) string {
 	e, err := new(events.Decoder).Decode(rec.Key, rec.Value)
 	if err == nil {
 		line := head + " " + formatEvent(e)
+		if e.Key() == nil && rec.Key != nil {
+			line += emptyKey
+		}
 		if back, err := Parse(line, 0); err == nil && string(back.Key) == string(rec.Key) && string(back.Value) == string(rec.Value) {
 			return line
 		}
 	}
 	return head + " raw " + formatBytes(rec.Key) + " " + formatBytes(rec.Value)
 }
+
+const emptyKey = ` key ""`
 
 func formatTime(t int64) string {
 	return (time.Duration(t-Epoch) * time.Millisecond).String()
@@ -143,7 +148,9 @@ func parse(words []string, next int64) (rec events.Record, err error) {
 	if err != nil {
 		return rec, err
 	}
-	rec.Key = e.Key()
+	if rec.Key = e.Key(); rec.Key == nil && len(rest) > 1 {
+		rec.Key = []byte{}
+	}
 	rec.Value, err = events.AppendEncode(nil, e)
 	return rec, err
 }
@@ -206,7 +213,12 @@ func parseEvent(kind string, words []string) (events.Event, error) {
 	case "recall":
 		return &events.MessageRecalled{MessageID: id}, nil
 	case "erase":
-		return &events.UserErased{UserID: id}, nil
+		return &events.UserErased{UserID: id}, eachPair(words[1:], func(name, value string) error {
+			if name != "key" || value != `""` {
+				return fmt.Errorf("unknown words %q %q", name, value)
+			}
+			return nil
+		})
 	}
 	return nil, fmt.Errorf("unknown event %q", kind)
 }

@@ -10,6 +10,13 @@ import (
 type Batch struct {
 	Checkpoint projections.Checkpoint
 	Messages   []Change
+	Rosters    []RosterChange
+	// Digests are the hours' whose digest changed.
+	Digests []projections.HourDigest
+	// ErasuresAdded are new, in log order; those up to the Next ErasuresForgotten
+	// are to be dropped (0: none).
+	ErasuresAdded     []projections.Erasure
+	ErasuresForgotten int64
 	// WaitingAdded is in log order; WaitingRemoved names offsets.
 	WaitingAdded   []projections.WaitingEvent
 	WaitingRemoved []int64
@@ -20,17 +27,25 @@ type Batch struct {
 }
 
 // Change is one message that changed. The store writes what is new of it, not
-// the whole message.
+// the whole message: its head, with the open chunk of its receipts, and the
+// sealed chunks from Sealed on.
 type Change struct {
 	Message *projections.Message
-	// Stored says that the store has the message, with its first Receipts and
-	// Unlisted. If not, the message is new, and whatever the store has under its
-	// ID (an expired message) is replaced.
+	// Stored says that the store has the message, with its first Sealed chunks. If
+	// not, the message is new, and whatever the store has under its ID (an expired
+	// message) is replaced.
 	Stored bool
-	// Receipts and Unlisted are how many of the message's the store has. After a
-	// recall both the message and the store end up with none.
-	Receipts int
-	Unlisted int
+	Sealed int
+	// Rewritten are chunks before Sealed that are to be written again.
+	Rewritten []int
+}
+
+// RosterChange is one roster that is new or changed.
+type RosterChange struct {
+	StoredRoster
+	// Extended says that KeepUntil is later than the store's; it is if the roster is
+	// new.
+	Extended bool
 }
 
 const (
@@ -65,28 +80,49 @@ const (
 	// RecordSize is the cost of one key and value, beside the message ID in the
 	// key and the value's bytes.
 	RecordSize = 96
-	// MaxRewrite is how many receipts, and how many hashes, before the new ones
-	// a store may write again with them.
-	MaxRewrite = 128
 	// MaxDeletes is how many records a store may delete one by one for a recall,
 	// and for all the waiting events that left.
 	MaxDeletes = 512
-	// MaxPiece is the size from which a store may write a message in pieces.
+	// MaxPiece is the size from which a store may write a roster, or a list, in
+	// pieces.
 	MaxPiece = 128 << 10
 
 	headSize       = 64
-	receiptSize    = 30 // a number of a person, two differences, and a share of their record
-	hashSize       = len(projections.ReaderHash{}) + 4
 	offsetSize     = 10 // a varint
+	goneSize       = 5 + offsetSize
 	offsetsInPiece = MaxPiece / offsetSize
 	checkpointSize = RecordSize + 64
+	digestSize     = RecordSize + 64
+	// listSize is what the list of an hour costs, beside the IDs of its new messages
+	// and the refs of its rosters.
+	listSize = RecordSize + 32
+	refSize  = 8
+	// receiptSize bounds a receipt without a name.
+	receiptSize = 16 + 2*offsetSize
 )
 
 // Size bounds the cost of the batch from above, in any store.
 func (b *Batch) Size() int {
-	n := checkpointSize
+	n := checkpointSize + len(b.Digests)*digestSize
+	hours := make(map[int64]struct{})
 	for _, c := range b.Messages {
 		n += c.Size()
+		if !c.Stored {
+			hours[projections.Hour(c.Message.SentAt)] = struct{}{}
+		}
+	}
+	for _, r := range b.Rosters {
+		n += rosterSize(r.Roster)
+		if r.Extended {
+			hours[r.KeepUntil] = struct{}{}
+		}
+	}
+	n += len(hours) * listSize
+	for _, e := range b.ErasuresAdded {
+		n += erasureSize(e)
+	}
+	if b.ErasuresForgotten > 0 {
+		n += RecordSize
 	}
 	for _, w := range b.WaitingAdded {
 		n += waitingSize(w)
@@ -98,56 +134,65 @@ func (b *Batch) Size() int {
 	return n
 }
 
-// Size bounds the cost of the change from above, in any store.
+// Size bounds the cost of the change from above, in any store, but for the list of
+// the hour of a new message.
 func (c Change) Size() int {
 	m := c.Message
-	record := RecordSize + len(m.ID)
-	n := record + headSize
+	n := headCost(m) + len(m.Receipts.Open().Bytes)
 	if !c.Stored {
-		birth := birthSize(m)
-		n += record + birth + (birth/MaxPiece+1)*record
+		n += birthCost(m)
 	}
 	if m.Recalled {
-		if c.Stored {
-			n += recallSize(m.ID, c.Receipts, c.Unlisted)
-		}
-		return n
+		return n + recallCost(m.ID, c.Sealed)
 	}
-	if len(m.Receipts) > c.Receipts {
-		n += 2*record + receiptsSize(m, max(0, c.Receipts-MaxRewrite))
+	for i := c.Sealed; i < m.Receipts.Sealed(); i++ {
+		n += chunkCost(m, m.Receipts.Chunk(i))
 	}
-	if len(m.Unlisted) > c.Unlisted {
-		n += 2*record + (len(m.Unlisted)-max(0, c.Unlisted-MaxRewrite))*hashSize
+	for _, i := range c.Rewritten {
+		n += chunkCost(m, m.Receipts.Chunk(i))
 	}
 	return n
 }
 
-// birthSize bounds what of a message never changes.
-func birthSize(m *projections.Message) int {
-	n := 32 + len(m.ConversationID) + len(m.SenderName)
-	if m.Roster != nil {
-		for _, name := range m.Roster.Names {
-			n += 2 + len(name)
-		}
-		n += len(m.Roster.Names)/8 + 1
+// headCost bounds a message's record, but for its open chunk.
+func headCost(m *projections.Message) int {
+	n := RecordSize + headSize + len(m.ID) + len(m.ConversationID)
+	if m.Crowd != nil {
+		n += 64 + len(m.Crowd.Sender) + 5*len(m.Crowd.Taken)
 	}
 	return n
 }
 
-// receiptsSize bounds the receipts from the one at index from.
-func receiptsSize(m *projections.Message, from int) int {
-	n := (len(m.Receipts) - from) * receiptSize
-	if m.Roster == nil {
-		for _, name := range m.Readers[from:] {
-			n += 2 + len(name)
-		}
+// birthCost bounds what is written once, when a message is new.
+func birthCost(m *projections.Message) int {
+	n := len(m.ID) + 2
+	if m.Crowd != nil {
+		n += RecordSize + len(m.ID)
 	}
 	return n
 }
 
-func recallSize(id string, receipts, unlisted int) int {
-	return min(MaxDeletes, receipts+unlisted) * (RecordSize + len(id))
+func chunkCost(m *projections.Message, c projections.Chunk) int {
+	return RecordSize + len(m.ID) + 8 + len(c.Bytes)
 }
+
+func recallCost(id string, sealed int) int {
+	return min(MaxDeletes, sealed) * (RecordSize + len(id) + 8)
+}
+
+// rosterSize bounds a roster's records, with the removal of the pieces that it had
+// while it still had the names of those who are gone.
+func rosterSize(r *projections.Roster) int {
+	people := r.Names.Len()
+	n := 64 + r.Names.TextLen() + 2*people + people/8 + 1
+	if gone := r.Gone(); gone != nil {
+		n += len(gone.People) * goneSize
+	}
+	pieces := (64+people*(events.MaxIDLen+2)+people/8)/MaxPiece + 1
+	return n + pieces*(RecordSize+16) + refSize
+}
+
+func erasureSize(e projections.Erasure) int { return RecordSize + 40 + len(e.UserID) }
 
 func waitingSize(w projections.WaitingEvent) int {
 	return RecordSize + 40 + len(w.MessageID) + len(w.ReaderID)
@@ -166,18 +211,34 @@ func (u Undecodable) size() int {
 	return RecordSize + 48 + len(u.Reason) + len(u.Key) + len(u.Value)
 }
 
+// smallValue is how long a record's value is that changes no more than smallRecord,
+// unless events wait for its message: no roster with more than a few names.
+const smallValue = 4 << 10
+
+// smallRecord bounds the cost of what such a record can change, where so many events
+// may wait: it may have all of them be given up.
+func smallRecord(waiting int) int {
+	const record = RecordSize + events.MaxIDLen
+	return removedSize(waiting) + MaxDeletes*record + 4*smallValue + 8*record + 2*(listSize+digestSize) + headSize +
+		RecordSize + 48 + maxReasonBytes + 2*MaxUndecodableBytes
+}
+
 // LargestRecord bounds the cost of what one record can change, where so many
 // events may wait: a MessageSent with the largest roster, or with the longest
 // names of its readers, that takes all of them.
 func LargestRecord(waiting int) int {
 	const record = RecordSize + events.MaxIDLen
-	birth := (events.MaxRecipients+1)*(events.MaxIDLen+2) + events.MaxRecipients/8 + 2*events.MaxIDLen + 64
-	birth += (birth/MaxPiece + 1) * record
-	listed := min(waiting, projections.MaxListedReaders)*(receiptSize+2+events.MaxIDLen) + (waiting-min(waiting, projections.MaxListedReaders))*hashSize
-	n := max(birth+min(waiting, events.MaxRecipients)*receiptSize, listed)
+	roster := 64 + (events.MaxRecipients+1)*(events.MaxIDLen+2) + events.MaxRecipients/8 + 1
+	roster += (roster/MaxPiece+1)*(RecordSize+16) + refSize
+	inRoster := roster + min(waiting, events.MaxRecipients)*receiptSize
+	listed := min(waiting, projections.MaxListedReaders)
+	inCrowd := listed*(receiptSize+events.MaxIDLen) + (waiting-listed)*receiptSize + 2*record
+	// The chunks that these lie in, by the fewest that one may have.
+	chunks := waiting/projections.MaxChunk + 1 + waiting*(receiptSize+events.MaxIDLen)/projections.MaxChunkBytes
+	n := max(inRoster, inCrowd) + chunks*record
 	n += removedSize(waiting)
-	n += MaxRewrite*(receiptSize+2+events.MaxIDLen+hashSize) + 8*record + headSize
+	n += 2*listSize + headSize + 8*record
 	n += MaxDeletes * record
-	n += RecordSize + 48 + maxReasonBytes + 2*MaxUndecodableBytes
+	n += 2*digestSize + RecordSize + 48 + maxReasonBytes + 2*MaxUndecodableBytes
 	return n
 }

@@ -12,17 +12,28 @@ import (
 // guards it: lookups need it for reading, everything else for writing.
 type hotSet struct {
 	memory  *Memory
+	rosters rosterSet
 	entries map[string]*entry
+	// last is the entry that was found last by the fold.
+	last *entry
 	// ring is all entries in the order of the eviction's clock.
 	ring []*entry
 	hand int
 	// dirty is the entries that changed since the last flush; pinned is their
-	// size in memory, with that of their rosters, and cost bounds what a batch of
-	// them costs.
-	dirty         []*entry
-	pinned        int64
-	pinnedRosters map[*sharedRoster]struct{}
-	cost          int
+	// size in memory, and cost bounds what a batch of them and of the dirty rosters
+	// costs.
+	dirty  []*entry
+	pinned int64
+	cost   int
+	// hours are those that the flush has to write a list of; their cost is in cost.
+	hours map[int64]struct{}
+	// flushing says that what is dirty is being stored. again are those that changed
+	// meanwhile: not by the fold, which waits, but because somebody was taken out of
+	// them when they were shown.
+	flushing bool
+	again    []*entry
+	// grown is what was not added to Memory's count yet.
+	grown int64
 	// forgotten counts, by hash of the ID, the evictions of messages that may
 	// have changed since they were loaded. Whoever loads a message without
 	// holding mu sees by it whether what they loaded may be old.
@@ -32,35 +43,27 @@ type hotSet struct {
 
 type entry struct {
 	message *projections.Message
-	roster  *sharedRoster // the message's; nil if it is count-only
-	slot    int           // in the ring
-	// size is as counted in Memory, which counts rosters apart, and sized is what it was counted from.
-	size  int
-	sized sized
-	// stored, receipts and unlisted are as in Change.
-	stored             bool
-	receipts, unlisted int
-	dirty              bool
-	changed            bool // since it came into memory
-	// costed is how much of the message is in hotSet.cost; while dirty.
-	costed costed
+	cell    *cell // of the message's roster; nil if it is count-only
+	slot    int   // in the ring
+	size    int   // as counted in Memory
+	cost    int   // as counted in hotSet.cost; while dirty
+	// stored and sealed are as in Change.
+	stored bool
+	sealed int
+	dirty  bool
+	// changed since it came into memory
+	changed bool
+	// whole says that somebody looks at the receipts, so that their stored chunks
+	// stay in memory while there is room.
+	whole bool
 	// used since the clock's hand last passed. Readers set it too.
 	used atomic.Bool
 }
 
-type sized struct {
-	receipts, unlisted, readers int
-}
-
-type costed struct {
-	receipts, unlisted int
-	recalled           bool
-}
-
 func newHotSet(memory *Memory) hotSet {
 	return hotSet{
-		memory: memory, entries: make(map[string]*entry), pinnedRosters: make(map[*sharedRoster]struct{}),
-		seed: maphash.MakeSeed(),
+		memory: memory, rosters: newRosterSet(memory), entries: make(map[string]*entry),
+		hours: make(map[int64]struct{}), seed: maphash.MakeSeed(),
 	}
 }
 
@@ -74,161 +77,163 @@ func (h *hotSet) find(id []byte) *entry {
 	return e
 }
 
-// load takes a message that came from the store.
-func (h *hotSet) load(m *projections.Message) *entry {
-	e := &entry{message: m, stored: true, receipts: len(m.Receipts), unlisted: len(m.Unlisted)}
+// load takes a message that came from the store, and has its roster.
+func (h *hotSet) load(m *projections.Message, c *cell) *entry {
+	e := &entry{message: m, cell: c, stored: true, sealed: m.Receipts.Sealed()}
+	if c != nil {
+		h.rosters.use(c, m)
+	}
 	h.insert(e)
 	return e
 }
 
 func (h *hotSet) insert(e *entry) {
 	e.used.Store(true)
-	e.roster = h.memory.shareRoster(e.message)
 	e.slot = len(h.ring)
 	h.ring = append(h.ring, e)
 	h.entries[e.message.ID] = e
-	h.resize(e, e.fullSize())
+	h.resize(e)
 }
 
 // create takes a new message, in place of whatever has its ID.
 func (h *hotSet) create(m *projections.Message) {
+	var c *cell
+	if m.Roster != nil {
+		c = h.rosters.cells[m.Roster.Ref]
+		h.rosters.use(c, m)
+		if h.rosters.extend(c, projections.Hour(m.SentAt)) {
+			h.cost += rosterSize(c.roster)
+		}
+		if c.extended {
+			h.list(c.keepUntil)
+		}
+	}
+	h.list(projections.Hour(m.SentAt))
 	e := h.entries[m.ID]
 	if e == nil {
-		e = &entry{message: m}
+		e = &entry{message: m, cell: c}
 		h.insert(e)
 	} else {
-		h.memory.releaseRoster(e.roster)
-		e.roster = h.memory.shareRoster(m)
+		h.rosters.unuse(e.cell)
+		e.message, e.cell, e.stored, e.sealed, e.whole = m, c, false, 0, false
 	}
-	e.message, e.stored, e.receipts, e.unlisted = m, false, 0, 0
 	h.touch(e)
-	h.pinRoster(e.roster) // which is another one, if e was dirty before
-	h.resize(e, e.fullSize())
-	h.cost += e.change().Size()
-	e.costed = costed{len(m.Receipts), len(m.Unlisted), m.Recalled}
+}
+
+// list is told that the next flush has something for the list of an hour.
+func (h *hotSet) list(hour int64) {
+	if _, listed := h.hours[hour]; !listed {
+		h.hours[hour] = struct{}{}
+		h.cost += listSize
+	}
 }
 
 // changed is told that a message in memory changed.
 func (h *hotSet) changed(m *projections.Message) {
-	e := h.entries[m.ID]
-	if e.dirty {
-		h.cost += e.more()
-		h.touch(e)
-	} else {
-		h.touch(e)
-		h.cost += e.change().Size()
+	e := h.last
+	if e == nil || e.message != m {
+		e = h.entries[m.ID]
 	}
-	e.costed = costed{len(m.Receipts), len(m.Unlisted), m.Recalled}
+	h.touch(e)
+	if h.flushing {
+		h.again = append(h.again, e)
+	}
 }
 
-// touch makes e dirty, and counts its size again.
+// touch makes e dirty, and counts its size and cost again.
 func (h *hotSet) touch(e *entry) {
-	e.changed = true
 	if !e.dirty {
-		e.dirty = true
+		e.dirty, e.changed, e.cost = true, true, 0
 		h.dirty = append(h.dirty, e)
 		h.pinned += int64(e.size)
-		h.pinRoster(e.roster)
 	}
-	if e.message.Recalled {
-		h.resize(e, e.fullSize())
-	} else {
-		h.resize(e, e.size+e.growth())
-	}
+	h.resize(e)
+	cost := e.costNow()
+	h.cost += cost - e.cost
+	e.cost = cost
 }
 
-// pinRoster counts a dirty entry's roster, once for all that share it.
-func (h *hotSet) pinRoster(s *sharedRoster) {
-	if s == nil {
-		return
-	}
-	if _, found := h.pinnedRosters[s]; !found {
-		h.pinnedRosters[s] = struct{}{}
-		h.pinned += s.size
-	}
-}
-
-func (h *hotSet) resize(e *entry, size int) {
-	h.memory.used.Add(int64(size - e.size))
-	if e.dirty {
-		h.pinned += int64(size - e.size)
-	}
+func (h *hotSet) resize(e *entry) {
+	size := e.message.Size() + entrySize
+	grown := int64(size - e.size)
 	e.size = size
-	e.sized = sized{cap(e.message.Receipts), cap(e.message.Unlisted), len(e.message.Readers)}
-}
-
-func (e *entry) fullSize() int { return e.message.Size() + entrySize }
-
-// growth is how much larger the message got since it was sized; unlike
-// Message.Size it does not visit all readers.
-func (e *entry) growth() int {
-	m := e.message
-	n := (cap(m.Receipts)-e.sized.receipts)*24 + (cap(m.Unlisted)-e.sized.unlisted)*(16+hashEntrySize)
-	if len(m.Readers) > e.sized.readers {
-		for _, name := range m.Readers[e.sized.readers:] {
-			n += 16 + len(name) + hashEntrySize
-		}
+	h.grown += grown
+	if e.dirty {
+		h.pinned += grown
 	}
-	return n
 }
 
-const (
-	// entrySize is about what an entry takes beside its message.
-	entrySize = 128
-	// hashEntrySize is what a reader takes in the set of who is in.
-	hashEntrySize = 32
-)
-
-func (e *entry) change() Change {
-	return Change{Message: e.message, Stored: e.stored, Receipts: e.receipts, Unlisted: e.unlisted}
+// count adds to Memory's count what is not in it yet.
+func (h *hotSet) count() {
+	if h.grown != 0 {
+		h.memory.used.Add(h.grown)
+		h.grown = 0
+	}
 }
 
-// more bounds what the change costs beyond what is costed.
-func (e *entry) more() int {
+// entrySize is about what an entry takes beside its message.
+const entrySize = 112
+
+// costNow bounds what a flush of the entry costs, also if it seals the open chunk.
+func (e *entry) costNow() int {
 	m := e.message
+	record := RecordSize + len(m.ID) + 8
+	n := headCost(m) + m.Receipts.Unsealed(e.sealed) + max(0, m.Receipts.Sealed()-e.sealed)*record
+	if m.Receipts.Open().Len >= sealFrom {
+		n += record
+	}
+	if !e.stored {
+		n += birthCost(m)
+	}
 	if m.Recalled {
-		if e.costed.recalled || !e.stored {
-			return 0
-		}
-		return recallSize(m.ID, e.receipts, e.unlisted)
+		n += recallCost(m.ID, e.sealed)
 	}
-	n := receiptsSize(m, e.costed.receipts) + (len(m.Unlisted)-e.costed.unlisted)*hashSize
-	if e.costed.receipts == e.receipts {
-		n += 2*(RecordSize+len(m.ID)) + receiptsSize(m, max(0, e.receipts-MaxRewrite)) - receiptsSize(m, e.receipts)
-	}
-	if e.costed.unlisted == e.unlisted {
-		n += 2*(RecordSize+len(m.ID)) + MaxRewrite*hashSize
+	if m.Crowd != nil {
+		// Chunks that lost a name are written again.
+		n += len(m.Crowd.Taken) * (record + projections.MaxChunkBytes + 256)
 	}
 	return n
 }
 
-// settle is told that the dirty entries are stored as they are.
-func (h *hotSet) settle() {
-	for _, e := range h.dirty {
-		e.dirty, e.stored = false, true
-		e.receipts, e.unlisted = len(e.message.Receipts), len(e.message.Unlisted)
-	}
-	clear(h.dirty)
-	clear(h.pinnedRosters)
-	h.dirty, h.pinned, h.cost = h.dirty[:0], 0, 0
-}
-
-// evict drops clean entries, about the longest unused first, until so many
-// bytes are free or the hand went round as far as one visit may. It returns how
-// many it dropped.
-func (h *hotSet) evict(bytes int64) (n int) {
+// evict drops stored chunks and clean entries, about the longest unused first,
+// until so many bytes are free or the hand went round as far as one visit may. It
+// returns how many entries it dropped, and whether it did anything.
+func (h *hotSet) evict(bytes int64) (n int, freed bool) {
 	for scanned := 0; bytes > 0 && scanned < maxScan && len(h.ring) > 0; scanned++ {
 		h.hand %= len(h.ring)
 		e := h.ring[h.hand]
-		if e.dirty || e.used.CompareAndSwap(true, false) {
+		if e.used.CompareAndSwap(true, false) {
+			h.hand++
+			continue
+		}
+		if e.whole {
+			before := e.size
+			h.drop(e)
+			bytes -= int64(before - e.size)
+			freed = true
+			h.hand++
+			continue
+		}
+		if e.dirty {
 			h.hand++
 			continue
 		}
 		bytes -= int64(e.size)
 		h.remove(e)
 		n++
+		freed = true
 	}
-	return n
+	h.count()
+	return n, freed
+}
+
+// drop lets go of the stored chunks of an entry's receipts. A count-only message
+// is always whole: its names are nowhere else.
+func (h *hotSet) drop(e *entry) {
+	e.whole = false
+	if e.message.Crowd == nil && e.message.Receipts.Drop(e.sealed) > 0 {
+		h.resize(e)
+	}
 }
 
 // maxScan bounds how long an eviction keeps readers out.
@@ -239,24 +244,28 @@ func (h *hotSet) remove(e *entry) {
 	if e.changed {
 		*h.forgottenOf(e.message.ID)++
 	}
+	if h.last == e {
+		h.last = nil
+	}
 	last := len(h.ring) - 1
 	h.ring[e.slot] = h.ring[last]
 	h.ring[e.slot].slot = e.slot
 	h.ring[last] = nil
 	h.ring = h.ring[:last]
 	delete(h.entries, e.message.ID)
-	h.memory.used.Add(-int64(e.size))
-	h.memory.releaseRoster(e.roster)
+	h.grown -= int64(e.size)
+	h.rosters.unuse(e.cell)
 }
 
 // removeEnded drops the messages, none of which may be dirty, whose hour was
 // over at a time.
 func (h *hotSet) removeEnded(at int64) {
 	for _, e := range slices.Clone(h.ring) {
-		if HourEnded(Hour(e.message.SentAt), at) {
+		if projections.HourEnded(projections.Hour(e.message.SentAt), at) {
 			h.remove(e)
 		}
 	}
+	h.count()
 }
 
 func (h *hotSet) forgottenOf(id string) *uint32 {

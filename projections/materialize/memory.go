@@ -16,7 +16,7 @@ type Memory struct {
 	used  atomic.Int64
 	count atomic.Int64 // of partitions
 
-	rosters rosters
+	names namesPool
 
 	// mu is taken before any partition's mu, never after.
 	mu         sync.Mutex
@@ -25,9 +25,9 @@ type Memory struct {
 }
 
 // NewMemory returns a budget of so many bytes, by [projections.Message.Size] and
-// [projections.Roster.Size], which counts once for all messages that share it.
+// [projections.Names.Size], which counts once for all rosters that share them.
 func NewMemory(limit int64) *Memory {
-	return &Memory{limit: limit, rosters: rosters{shared: make(map[projections.RosterHash]*sharedRoster)}}
+	return &Memory{limit: limit, names: namesPool{shared: make(map[projections.RosterHash]*sharedNames)}}
 }
 
 // Used is how many bytes the messages in memory take. Any goroutine may call it.
@@ -61,7 +61,7 @@ func (m *Memory) shrink() {
 	for idle := 0; m.over() && idle < 2*len(m.partitions); {
 		p := m.partitions[m.next%len(m.partitions)]
 		m.next++
-		if p.evict(m.used.Load()-m.limit) > 0 {
+		if p.evict(m.used.Load() - m.limit) {
 			idle = 0
 		} else {
 			idle++

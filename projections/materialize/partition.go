@@ -65,11 +65,13 @@ type Partition struct {
 	number  int32
 	store   Store
 	memory  *Memory
-	flushAt int
-	waiters waiters
+	// flushAt is from which cost on a flush is due, and most what one may cost.
+	flushAt, most int
+	waiters       waiters
 
 	// Only the partition's own goroutine uses these.
 	broken error // why there must be no more flushes
+	scrub  scrub
 
 	// mu guards what follows. Apply holds it for a few records at a time; it is
 	// not held during a commit, while the own goroutine changes nothing.
@@ -82,6 +84,8 @@ type Partition struct {
 	total       int64         // of undecodable records, ever
 	pendingCost int           // bounds the batch's cost beside its messages
 	prunedAt    int64         // messages whose hour was over then are gone
+	forgotten   int64         // the Next of the last erasure to be forgotten by the store
+	digests     digestWaiters
 	stats       Stats
 }
 
@@ -99,7 +103,8 @@ func Open(c Config) (*Partition, error) {
 		number:   c.Partition,
 		store:    c.Store,
 		memory:   c.Memory,
-		flushAt:  min(c.FlushBytes, c.Store.MaxBatch()-LargestRecord(c.Lineage.Limits.Waiting)),
+		flushAt:  min(c.FlushBytes, c.Store.MaxBatch()-smallRecord(c.Lineage.Limits.Waiting)),
+		most:     c.Store.MaxBatch(),
 		hot:      newHotSet(c.Memory),
 		prunedAt: never,
 	}
@@ -107,7 +112,7 @@ func Open(c Config) (*Partition, error) {
 	p.waiters.position = Nowhere
 	if found {
 		p.committed, p.total = true, saved.Undecodable
-		p.begin(saved.Checkpoint, saved.Waiting)
+		p.begin(saved.Restored)
 	}
 	c.Memory.join(p)
 	return p, nil
@@ -137,13 +142,13 @@ func (p *Partition) StartAt(position int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.fold == nil {
-		p.begin(projections.Checkpoint{Position: position, LeaderEpoch: -1}, nil)
+		p.begin(projections.Restored{Checkpoint: projections.Checkpoint{Position: position, LeaderEpoch: -1}})
 	}
 }
 
-func (p *Partition) begin(from projections.Checkpoint, waiting []projections.WaitingEvent) {
-	p.fold = projections.NewFold(p.lineage, p.number, from, waiting)
-	p.flushed = from
+func (p *Partition) begin(from projections.Restored) {
+	p.fold = projections.NewFold(p.lineage, p.number, from)
+	p.flushed = from.Checkpoint
 	p.waiters.advance(from.Position)
 }
 
@@ -212,6 +217,9 @@ func (p *Partition) applySome(recs []events.Record) (n int, full bool, err error
 		return 0, false, fmt.Errorf("partition %d: nobody has said where its log starts", p.number)
 	}
 	for n < min(len(recs), applyAtOnce) && !full {
+		if full = p.tooLarge(recs[n]); full {
+			break
+		}
 		if err = p.applyOne(recs[n]); err != nil {
 			break
 		}
@@ -221,11 +229,15 @@ func (p *Partition) applySome(recs []events.Record) (n int, full bool, err error
 			break
 		}
 	}
+	p.hot.count()
 	p.waiters.advance(p.fold.Checkpoint().Position)
 	return n, full, err
 }
 
 func (p *Partition) applyOne(rec events.Record) error {
+	if p.digests.due(rec.Offset) {
+		p.digests.answer(p.fold, rec.Offset)
+	}
 	waiting := p.fold.Waiting().Len()
 	outcome, reason, err := p.fold.Apply(rec, (*messages)(p))
 	if errors.Is(err, projections.ErrMustStop) {
@@ -239,6 +251,9 @@ func (p *Partition) applyOne(rec events.Record) error {
 	case projections.Waits:
 		p.pendingCost += waitingSize(projections.WaitingEvent{MessageID: string(rec.Key)}) + events.MaxIDLen
 		waiting++
+	case projections.Erased:
+		// The rosters to be stored may lose the person before they are.
+		p.pendingCost += erasureSize(projections.Erasure{UserID: string(rec.Value)}) + len(p.hot.rosters.dirty)*goneSize
 	case projections.Undecodable, projections.Misplaced:
 		p.keep(rec, outcome, reason)
 	}
@@ -246,6 +261,17 @@ func (p *Partition) applyOne(rec events.Record) error {
 		p.pendingCost += gone * (RecordSize + offsetSize)
 	}
 	return nil
+}
+
+// tooLarge says that what the record may change does not fit what is left of a
+// flush, so that one must come before it.
+func (p *Partition) tooLarge(rec events.Record) bool {
+	limit := p.lineage.Limits.Waiting
+	bound := smallRecord(limit)
+	if len(rec.Value) > smallValue || p.fold.Waiting().For(rec.Key) {
+		bound = LargestRecord(limit)
+	}
+	return p.dirtyBytes()+bound > p.most
 }
 
 // full says that the partition must be flushed before the next record.
@@ -256,7 +282,7 @@ func (p *Partition) full() bool {
 
 // dirtyBytes bounds what a flush would cost.
 func (p *Partition) dirtyBytes() int {
-	return checkpointSize + RecordSize + p.hot.cost + p.pendingCost
+	return checkpointSize + RecordSize + p.hot.cost + p.pendingCost + p.fold.ChangedDigests()*digestSize
 }
 
 func (p *Partition) keep(rec events.Record, outcome projections.Outcome, reason error) {
@@ -289,14 +315,33 @@ type messages Partition
 
 // Message is the fold's way to a message; one lookup if it is hot.
 func (m *messages) Message(id []byte) (*projections.Message, error) {
-	if e := m.hot.find(id); e != nil {
-		return e.message, nil
-	}
-	found, err := m.store.Message(m.number, id)
-	if err != nil || found == nil || HourEnded(Hour(found.SentAt), m.prunedAt) {
+	e, err := m.entry(id)
+	if err != nil || e == nil {
 		return nil, err
 	}
-	return m.hot.load(found).message, nil
+	m.hot.last = e
+	return e.message, nil
+}
+
+// entry finds a message, in the store if it is not hot, and settles it.
+func (m *messages) entry(id []byte) (*entry, error) {
+	e := m.hot.last
+	if e == nil || e.message.ID != string(id) {
+		e = m.hot.find(id)
+	}
+	if e != nil {
+		m.settle(e)
+		return e, nil
+	}
+	found, ref, err := m.store.Message(m.number, id)
+	if err != nil || found == nil || projections.HourEnded(projections.Hour(found.SentAt), m.prunedAt) {
+		return nil, err
+	}
+	if e, err = m.loaded(found, ref); err == nil {
+		// The fold needs only who is in.
+		m.hot.drop(e)
+	}
+	return e, err
 }
 
 // Create takes the fold's new message.
@@ -305,11 +350,12 @@ func (m *messages) Create(message *projections.Message) { m.hot.create(message) 
 // Changed is told what the fold changed.
 func (m *messages) Changed(message *projections.Message) { m.hot.changed(message) }
 
-// evict drops clean messages; see hotSet.evict.
-func (p *Partition) evict(bytes int64) int {
+// evict drops stored chunks and clean messages; see hotSet.evict. It reports
+// whether there were any.
+func (p *Partition) evict(bytes int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := p.hot.evict(bytes)
+	n, freed := p.hot.evict(bytes)
 	p.stats.Evicted += int64(n)
-	return n
+	return freed
 }

@@ -62,7 +62,7 @@ func mustFlush(t testing.TB, p *materialize.Partition) {
 
 func mustView(t testing.TB, p *materialize.Partition, id string) materialize.View {
 	t.Helper()
-	v, err := p.View([]byte(id))
+	v, err := p.View([]byte(id), true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,18 +120,41 @@ func reader(i int) []byte { return fmt.Appendf(nil, "reader-%d", i) }
 type reference struct {
 	fold     *projections.Fold
 	messages map[string]*projections.Message
+	rosters  map[projections.RosterRef]*projections.Roster
 }
 
 func newReference(lineage projections.Lineage, partition int32, start int64) *reference {
 	return &reference{
-		fold:     projections.NewFold(lineage, partition, projections.Checkpoint{Position: start, LeaderEpoch: -1}, nil),
+		fold: projections.NewFold(lineage, partition, projections.Restored{
+			Checkpoint: projections.Checkpoint{Position: start, LeaderEpoch: -1}}),
 		messages: make(map[string]*projections.Message),
+		rosters:  make(map[projections.RosterRef]*projections.Roster),
 	}
 }
 
 func (r *reference) Message(id []byte) (*projections.Message, error) {
-	return r.messages[string(id)], nil
+	m := r.messages[string(id)]
+	if m != nil {
+		r.fold.Settle(m)
+	}
+	return m, nil
 }
+
+func (r *reference) Roster(e *events.MessageSent) (*projections.Roster, error) {
+	names := projections.NewNames(e)
+	for ref := names.Hash().Ref(); ; ref = ref.Next() {
+		roster := r.rosters[ref]
+		if roster == nil {
+			roster = projections.RestoreRoster(names, ref, r.fold.LastErasure(), nil)
+			r.rosters[ref] = roster
+		}
+		r.fold.SettleRoster(roster)
+		if roster.Gone() == nil && roster.Names.Equal(names) {
+			return roster, nil
+		}
+	}
+}
+
 func (r *reference) Create(m *projections.Message) { r.messages[m.ID] = m }
 func (r *reference) Changed(*projections.Message)  {}
 
@@ -153,7 +176,7 @@ func (r *reference) equal(t testing.TB, p *materialize.Partition, ids []string, 
 	t.Helper()
 	for _, id := range ids {
 		v := mustView(t, p, id)
-		want := r.messages[id]
+		want, _ := r.Message([]byte(id))
 		if want != nil && !v.Found && gone(want) {
 			continue
 		}
@@ -167,6 +190,21 @@ func (r *reference) equal(t testing.TB, p *materialize.Partition, ids []string, 
 		if v.Position != r.fold.Checkpoint().Position {
 			t.Fatalf("message %q is as of %d, not %d", id, v.Position, r.fold.Checkpoint().Position)
 		}
+	}
+}
+
+// equalDigests holds the digests of the hours that are not pruned to the reference's.
+func (r *reference) equalDigests(t testing.TB, p *materialize.Partition, pruned int64) {
+	t.Helper()
+	got, err := p.Digests(t.Context(), p.Position())
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := func(hours []projections.HourDigest) []projections.HourDigest {
+		return slices.DeleteFunc(hours, func(h projections.HourDigest) bool { return projections.HourEnded(h.Hour, pruned) })
+	}
+	if want := left(r.fold.Digests()); !slices.Equal(left(got.Hours), want) || got.Position != p.Position() {
+		t.Fatalf("at %d the digests are %v as of %d, not %v", p.Position(), got.Hours, got.Position, want)
 	}
 }
 
@@ -214,13 +252,35 @@ func (s *checkedStore) Commit(number int32, b *materialize.Batch) error {
 	return s.Store.Commit(number, b)
 }
 
-func (s *checkedStore) Message(number int32, id []byte) (*projections.Message, error) {
+func (s *checkedStore) Message(number int32, id []byte) (*projections.Message, projections.RosterRef, error) {
 	if s.message != nil {
 		if err := s.message(id); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
 	return s.Store.Message(number, id)
+}
+
+// removeAll removes all that is due.
+func removeAll(p *materialize.Partition, now int64) error {
+	for {
+		if _, done, err := p.Prune(now); done || err != nil {
+			return err
+		}
+	}
+}
+
+// receipts are those of a view.
+func receipts(t testing.TB, v materialize.View) (all []projections.Receipt) {
+	t.Helper()
+	err := v.Message.EachReceipt(0, func(r projections.Receipt) bool {
+		all = append(all, r)
+		return true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 func openChecked(t testing.TB, c materialize.Config) (*materialize.Partition, *checkedStore) {
@@ -260,7 +320,7 @@ func testHistory(t *testing.T, seed uint64) {
 	}
 	var latest, prunedBefore int64
 	gone := func(m *projections.Message) bool {
-		return materialize.HourEnded(materialize.Hour(m.SentAt), prunedBefore)
+		return projections.HourEnded(projections.Hour(m.SentAt), prunedBefore)
 	}
 	open := func() (*materialize.Partition, *reference) {
 		c.Store = memstore.Open(medium, testMaxBatch)
@@ -301,11 +361,13 @@ func testHistory(t *testing.T, seed uint64) {
 			err = p.Flush()
 		case n < 16:
 			now := latest + int64(src.IntN(int(3*h.Lineage.Retention.Milliseconds())))
-			if _, err = p.Prune(now); err == nil {
+			if err = removeAll(p, now); err == nil {
 				before := min(now, latest) - h.Lineage.Retention.Milliseconds() - time.Hour.Milliseconds()
 				prunedBefore = max(prunedBefore, before)
 			}
-		case n < 17 && crashes < 20:
+		case n < 18:
+			_, err = p.Scrub()
+		case n < 19 && crashes < 20:
 			crashes++
 			p, r = open()
 		}
@@ -316,6 +378,7 @@ func testHistory(t *testing.T, seed uint64) {
 		}
 		r.to(t, h.Records, p.Position())
 		r.equal(t, p, ids, gone)
+		r.equalDigests(t, p, prunedBefore)
 		if err != nil {
 			if !errors.Is(err, errDisk) || !errors.Is(p.Stopped(), errDisk) {
 				t.Fatal(err)
@@ -365,7 +428,7 @@ func TestRestoresAll(t *testing.T) {
 	if got := p.Stats(); got.Waiting != 1 || want.Waiting != 1 || got.Undecodable != 1 || got.Messages != 0 {
 		t.Errorf("restored %+v", got)
 	}
-	if v := mustView(t, p, "m"); !v.Found || len(v.Message.Receipts) != 1 || v.Position != 45 {
+	if v := mustView(t, p, "m"); !v.Found || v.Message.Receipts.Len() != 1 || v.Position != 45 {
 		t.Errorf("restored %+v", v)
 	}
 }
@@ -393,7 +456,7 @@ func TestMustStop(t *testing.T) {
 	// What was applied before it is kept, and shown.
 	mustFlush(t, p)
 	p, _ = openChecked(t, testConfig(memstore.Open(medium, testMaxBatch)))
-	if v := mustView(t, p, "m"); v.Position != 2 || len(v.Message.Receipts) != 1 {
+	if v := mustView(t, p, "m"); v.Position != 2 || v.Message.Receipts.Len() != 1 {
 		t.Errorf("%+v", v)
 	}
 }
@@ -411,7 +474,7 @@ func TestUnreadableMessage(t *testing.T) {
 	}
 	l := newLog(t)
 	mustApply(t, p, l.sent("m", 3))
-	if _, err := p.View([]byte("bad")); !errors.Is(err, materialize.ErrCorrupt) {
+	if _, err := p.View([]byte("bad"), true); !errors.Is(err, materialize.ErrCorrupt) {
 		t.Errorf("View: %v", err)
 	}
 	if p.Stopped() != nil {
@@ -421,7 +484,7 @@ func TestUnreadableMessage(t *testing.T) {
 	if !errors.Is(err, materialize.ErrCorrupt) || !strings.Contains(err.Error(), "offset 2") || p.Position() != 2 {
 		t.Errorf("Apply, at %d: %v", p.Position(), err)
 	}
-	if v := mustView(t, p, "m"); len(v.Message.Receipts) != 1 {
+	if v := mustView(t, p, "m"); v.Message.Receipts.Len() != 1 {
 		t.Errorf("%+v", v)
 	}
 }
@@ -499,8 +562,8 @@ func TestUndecodable(t *testing.T) {
 func TestPrune(t *testing.T) {
 	c := testConfig(memstore.Open(&memstore.Medium{}, testMaxBatch))
 	p, _ := openChecked(t, c)
-	if n, err := p.Prune(1 << 60); n != 0 || err != nil {
-		t.Errorf("Prune before the start: %d, %v", n, err)
+	if n, done, err := p.Prune(1 << 60); n != 0 || !done || err != nil {
+		t.Errorf("Prune before the start: %d, %v, %v", n, done, err)
 	}
 	p.StartAt(0)
 	l := newLog(t)
@@ -509,14 +572,16 @@ func TestPrune(t *testing.T) {
 	yearLater := int64(history.Epoch + 365*24*hour)
 	prune := func(now int64, want int) {
 		t.Helper()
-		if n, err := p.Prune(now); n != want || err != nil {
+		before := p.Stats().Pruned
+		err := removeAll(p, now)
+		if n := int(p.Stats().Pruned - before); n != want || err != nil {
 			t.Fatalf("Prune removed %d, not %d: %v", n, want, err)
 		}
 	}
 	mustApply(t, p, l.sent("m", 3), l.read("m", 0))
 	prune(yearLater, 0) // an old log, folded a year later
 	mustApply(t, p, l.read("m", 1))
-	if v := mustView(t, p, "m"); len(v.Message.Receipts) != 2 {
+	if v := mustView(t, p, "m"); v.Message.Receipts.Len() != 2 {
 		t.Errorf("%+v", v)
 	}
 	l.time = history.Epoch + retention + hour
@@ -539,7 +604,7 @@ func TestPrune(t *testing.T) {
 	l.time = yearLater
 	mustApply(t, p, l.sent("m", 3), l.read("m", 0))
 	mustFlush(t, p)
-	if v := mustView(t, p, "m"); len(v.Message.Receipts) != 1 {
+	if v := mustView(t, p, "m"); v.Message.Receipts.Len() != 1 {
 		t.Errorf("%+v", v)
 	}
 	prune(yearLater, 2)

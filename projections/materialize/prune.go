@@ -1,14 +1,18 @@
 package materialize
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/seenby/seenby/projections"
+)
 
 // pruneSlackMillis is how far the record timestamps of a partition may run back
 // when its leader changes.
 const pruneSlackMillis = 3_600_000
 
-// Prune removes the messages that have expired by now (Unix milliseconds) and
-// can matter to no record to come, and returns how many. It takes as long as
-// there are many of them, and nothing is applied meanwhile; readers go on.
+// Prune removes some of the messages that have expired by now (Unix milliseconds)
+// and can matter to no record to come; it returns how many, and is done when there
+// are no more. It takes a bounded time, in which nothing is applied; readers go on.
 //
 // That a message has expired by the wall clock does not say that it is done
 // with. While an old log is folded, long after it was written, every message has
@@ -18,25 +22,25 @@ const pruneSlackMillis = 3_600_000
 // is the earliest timestamp that a record to come may have, which is not much
 // earlier than that of the latest applied record. So a partition that nothing is
 // written to keeps what has expired until its next record; nobody is shown it.
-func (p *Partition) Prune(now int64) (int, error) {
+func (p *Partition) Prune(now int64) (removed int, done bool, err error) {
 	if err := p.Stopped(); err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	before, begun := p.pruneBefore(now)
 	if !begun {
-		return 0, nil
+		return 0, true, nil
 	}
 	if err := p.Flush(); err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	p.forget(before)
-	n, err := p.store.Prune(p.number, before)
-	p.countPruned(n)
+	removed, done, err = p.store.Prune(p.number, before)
+	p.countPruned(removed)
 	if err != nil {
 		err = fmt.Errorf("partition %d: prune: %w", p.number, err)
 		p.Stop(err)
 	}
-	return n, err
+	return removed, done, err
 }
 
 func (p *Partition) pruneBefore(now int64) (before int64, begun bool) {
@@ -54,8 +58,9 @@ func (p *Partition) pruneBefore(now int64) (before int64, begun bool) {
 func (p *Partition) forget(before int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if Hour(before) > Hour(p.prunedAt) {
+	if projections.Hour(before) > projections.Hour(p.prunedAt) {
 		p.hot.removeEnded(before)
+		p.fold.DropDigests(before)
 		p.prunedAt = before
 	}
 }

@@ -18,7 +18,7 @@ func TestRostersAreShared(t *testing.T) {
 	c := testConfig(memstore.Open(&memstore.Medium{}, testMaxBatch))
 	c.Lineage.Partitions = 2
 	c.Memory = materialize.NewMemory(1 << 20)
-	var roster *projections.Roster
+	var names *projections.Names
 	for partition := range int32(2) {
 		c.Partition = partition
 		p, _ := openChecked(t, c)
@@ -42,16 +42,16 @@ func TestRostersAreShared(t *testing.T) {
 		}
 		for _, id := range ids {
 			m := mustView(t, p, id).Message
-			if roster == nil {
-				roster = m.Roster
+			if names == nil {
+				names = m.Roster.Names
 			}
-			if m.Roster != roster {
-				t.Fatalf("message %s has a roster of its own", id)
+			if m.Roster.Names != names {
+				t.Fatalf("message %s has names of its own", id)
 			}
 		}
 	}
-	if used := c.Memory.Used(); used > int64(roster.Size()+2*messages*2000) {
-		t.Errorf("%d bytes are counted for messages of one roster of %d", used, roster.Size())
+	if used := c.Memory.Used(); used > int64(names.Size()+2*messages*2000) {
+		t.Errorf("%d bytes are counted for messages whose names take %d", used, names.Size())
 	}
 }
 
@@ -75,13 +75,13 @@ func TestRostersGo(t *testing.T) {
 		t.Fatal("nothing was evicted")
 	}
 	for id, people := range map[string]int{"a": 600, "b": 500} {
-		if n := len(mustView(t, p, id).Message.Roster.Names); n != people+1 {
+		if n := mustView(t, p, id).Message.Roster.Names.Len(); n != people+1 {
 			t.Errorf("message %s has a roster of %d", id, n)
 		}
 	}
 	l.time += 2 * c.Lineage.Retention.Milliseconds()
 	mustApply(t, p, l.recalled("nobody's"))
-	if _, err := p.Prune(l.time); err != nil {
+	if err := removeAll(p, l.time); err != nil {
 		t.Fatal(err)
 	}
 	if used := c.Memory.Used(); used != 0 {

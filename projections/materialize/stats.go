@@ -21,8 +21,10 @@ type Stats struct {
 	// Loads are messages that pulls had to load from the store, Evicted those
 	// that gave way in memory, Pruned those removed after they expired.
 	Loads, Evicted, Pruned int64
-	// Flushes, and the messages and bytes (a bound) in them.
-	Flushes, FlushedMessages, FlushedBytes int64
+	// Flushes, and the messages in them.
+	Flushes, FlushedMessages int64
+	// Erasures are those whose people may still be named somewhere on disk.
+	Erasures int
 }
 
 // Stats is for any goroutine.
@@ -36,7 +38,8 @@ func (p *Partition) Stats() Stats {
 	if p.fold != nil {
 		s.WaitingEvicted = p.fold.Checkpoint().Evicted
 		s.Waiting = p.fold.Waiting().Len()
-		if p.fold.Checkpoint() != p.flushed {
+		s.Erasures = len(p.fold.Erasures())
+		if p.fold.Checkpoint() != p.flushed || len(p.hot.dirty) > 0 || p.hot.flushing {
 			s.DirtyBytes = p.dirtyBytes()
 		}
 	}

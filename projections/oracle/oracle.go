@@ -5,6 +5,7 @@ package oracle
 
 import (
 	"errors"
+	"math"
 	"slices"
 	"time"
 
@@ -24,176 +25,191 @@ type Verdict struct {
 
 // View is everything of a message that a pull can show.
 type View struct {
-	Conversation, Sender                     string
-	SentAt, Version                          int64
+	Conversation, Sender                     string // an erased sender is ""
+	SentAt, Version, TakenAway               int64  // TakenAway: the version of the last recall or erasure
 	Recalled, Truncated                      bool
-	Readers                                  []Reader
+	Readers, Unlisted                        []Reader // all who count, each in log order
 	ReadCount, RecipientCount, OptedOutCount int
 }
 
-// Reader is one who is listed. Times are in Unix milliseconds.
+// Reader is one who has read. Times are in Unix milliseconds.
 type Reader struct {
 	ID             string
 	ReadAt, Offset int64
 }
 
-// fact is a receipt or a recall.
+// message is a message, and what does not show of it.
+type message struct {
+	View
+	counts map[string]bool // the recipients, by whether they count; nil: everybody but the sender does
+	read   map[string]bool
+}
+
+// fact is a receipt, a recall or an erasure.
 type fact struct {
-	recall                     bool
-	message, reader            string
+	kind                       events.Kind
+	message, person            string
 	claimed, timestamp, offset int64
-	record                     int // its index
 }
 
-// sending is a MessageSent that a message exists from.
-type sending struct {
-	View                   // as if nobody had read
-	counts map[string]bool // whose reads count; nil: everybody's but the sender's
-	facts  []fact          // what finds the message, in log order
+type judge struct {
+	Verdict
+	lineage   projections.Lineage
+	partition int32
+	messages  map[string]*message
+	waiting   []fact
 }
-
-const hour = int64(time.Hour / time.Millisecond)
 
 // Judge works out what records come to from a position on, with nothing before.
 func Judge(lineage projections.Lineage, partition int32, from int64, records []events.Record) Verdict {
-	v := Verdict{Messages: make(map[string]View), Position: from}
-	sendings := make(map[string][]*sending) // by message; the last is in force
-	var waiting []fact
-	for i, rec := range records {
-		outcome, event, passable := sort(lineage, partition, v.Position, rec)
-		if v.Stopped = !passable; v.Stopped {
+	j := judge{Verdict{Messages: make(map[string]View), Position: from}, lineage, partition, make(map[string]*message), nil}
+	for _, rec := range records {
+		outcome := j.record(rec)
+		if j.Stopped {
 			break
 		}
-		v.Outcomes = append(v.Outcomes, outcome)
-		v.Position = max(v.Position, rec.Offset+1)
-		if event == nil {
-			continue
-		}
-		// Rule 3: a day old, no use any more; an hour more for timestamps that run back.
-		for len(waiting) > 0 && rec.Timestamp > waiting[0].timestamp+25*hour {
-			waiting = waiting[1:]
-		}
-		// Rule 7: later than sent_at + retention, there is no message.
-		id, retention := string(event.Key()), lineage.Retention.Milliseconds()
-		var found *sending
-		if all := sendings[id]; len(all) > 0 && rec.Timestamp <= all[len(all)-1].SentAt+retention {
-			found = all[len(all)-1]
-		}
-		f := fact{message: id, timestamp: rec.Timestamp, offset: rec.Offset, record: i}
-		switch e := event.(type) {
-		case *events.MessageSent:
-			s := newSending(e, rec)
-			switch {
-			case found != nil: // Rule 2: the first counts.
-				v.Outcomes[i] = projections.Repeated
-			case rec.Timestamp > s.SentAt+retention:
-				v.Outcomes[i] = projections.Expired
-			default:
-				v.Outcomes[i] = projections.Created
-				sendings[id] = append(sendings[id], s)
-				waiting = slices.DeleteFunc(waiting, func(f fact) bool {
-					if f.message == id && f.timestamp >= rec.Timestamp-24*hour && f.timestamp <= s.SentAt+retention {
-						s.facts = append(s.facts, f) // Rule 3.
-					}
-					return f.message == id
-				})
-			}
-			continue
-		case *events.MessageRead:
-			f.reader, f.claimed = string(e.ReaderID), e.ReadAt
-		case *events.MessageRecalled:
-			f.recall = true
-		}
-		if found != nil {
-			found.facts = append(found.facts, f) // The view tells its outcome.
-			continue
-		}
-		v.Outcomes[i] = projections.Waits
-		if waiting = append(waiting, f); len(waiting) > lineage.Limits.Waiting {
-			waiting = waiting[1:] // Rule 3: first in, first out.
-			v.Evicted++
-		}
+		j.Outcomes, j.Position = append(j.Outcomes, outcome), max(j.Position, rec.Offset+1)
 	}
-	for id, all := range sendings {
-		for _, s := range all {
-			v.Messages[id] = s.view(v.Outcomes)
-		}
+	for id, m := range j.messages {
+		j.Messages[id] = m.At(math.MaxInt64, math.MaxInt64)
 	}
-	for _, f := range waiting {
-		v.Waiting = append(v.Waiting, f.offset)
+	for _, f := range j.waiting {
+		j.Waiting = append(j.Waiting, f.offset)
 	}
-	return v
+	return j.Verdict
 }
 
-// sort tells this partition's events from all else: rules 1 and 10. UserErased
-// is not folded yet: it stops the partition as an unknown kind does.
-func sort(lineage projections.Lineage, partition int32, position int64, rec events.Record) (_ projections.Outcome, _ events.Event, passable bool) {
+// record tells this partition's events from all else: rules 1 and 10.
+func (j *judge) record(rec events.Record) projections.Outcome {
 	event, err := new(events.Decoder).Decode(rec.Key, rec.Value)
 	switch {
-	case rec.Offset < position:
-		return projections.Old, nil, true
+	case rec.Offset < j.Position:
+		return projections.Old
 	case rec.Control:
-		return projections.Control, nil, true
-	case slices.Contains(lineage.Skips, projections.Skip{Partition: partition, Offset: rec.Offset}):
-		return projections.Skipped, nil, true
-	case errors.Is(err, events.ErrUnknownKind), err == nil && event.Kind() == events.KindUserErased:
-		return 0, nil, false
+		return projections.Control
+	case slices.Contains(j.lineage.Skips, projections.Skip{Partition: j.partition, Offset: rec.Offset}):
+		return projections.Skipped
+	case errors.Is(err, events.ErrUnknownKind):
+		j.Stopped = true
+		return 0
 	case err != nil:
-		return projections.Undecodable, nil, true
-	case events.Partition(rec.Key, lineage.Partitions) != partition:
-		return projections.Misplaced, nil, true
+		return projections.Undecodable
+	case event.Kind() != events.KindUserErased && events.Partition(rec.Key, j.lineage.Partitions) != j.partition:
+		return projections.Misplaced
 	}
-	return 0, event, true
+	return j.event(event, rec)
 }
 
-func newSending(e *events.MessageSent, rec events.Record) *sending {
-	s := &sending{View: View{Conversation: string(e.ConversationID), Sender: string(e.SenderID),
+func (j *judge) event(event events.Event, rec events.Record) projections.Outcome {
+	// Rule 3: a day old, no use any more; an hour more for timestamps that run back.
+	for len(j.waiting) > 0 && rec.Timestamp > j.waiting[0].timestamp+(25*time.Hour).Milliseconds() {
+		j.waiting = j.waiting[1:]
+	}
+	f := fact{kind: event.Kind(), message: string(event.Key()), timestamp: rec.Timestamp, offset: rec.Offset}
+	m, day, retention := j.messages[f.message], (24 * time.Hour).Milliseconds(), j.lineage.Retention.Milliseconds()
+	found := m != nil && rec.Timestamp <= m.SentAt+retention // Rule 7.
+	switch e := event.(type) {
+	case *events.MessageSent:
+		if found { // Rule 2: the first counts.
+			return projections.Repeated
+		}
+		if m = newMessage(e, rec); rec.Timestamp > m.SentAt+retention {
+			return projections.Expired
+		}
+		j.waiting = slices.DeleteFunc(j.waiting, func(w fact) bool {
+			if w.message == f.message && w.timestamp >= rec.Timestamp-day && w.timestamp <= m.SentAt+retention {
+				m.apply(w) // Rule 3.
+			}
+			return w.message == f.message
+		})
+		j.messages[f.message] = m
+		return projections.Created
+	case *events.UserErased: // Rule 6: out of everything that precedes it.
+		f.person = string(e.UserID)
+		j.waiting = slices.DeleteFunc(j.waiting, func(w fact) bool { return w.person == f.person })
+		for _, m := range j.messages {
+			m.apply(f)
+		}
+		return projections.Erased
+	case *events.MessageRead:
+		f.person, f.claimed = string(e.ReaderID), e.ReadAt
+	}
+	if found {
+		return m.apply(f)
+	}
+	if j.waiting = append(j.waiting, f); len(j.waiting) > j.lineage.Limits.Waiting {
+		j.waiting = j.waiting[1:] // Rule 3: first in, first out.
+		j.Evicted++
+	}
+	return projections.Waits
+}
+
+func newMessage(e *events.MessageSent, rec events.Record) *message {
+	m := &message{read: make(map[string]bool), View: View{Conversation: string(e.ConversationID), Sender: string(e.SenderID),
 		SentAt: min(e.SentAt, rec.Timestamp), Version: rec.Offset + 1, RecipientCount: int(e.RecipientCount)}}
 	if e.CountOnly {
-		return s
+		return m
 	}
-	s.counts = make(map[string]bool) // Rule 5.
+	m.counts = make(map[string]bool) // Rule 5.
 	for _, id := range e.Recipients {
-		s.counts[string(id)] = true
+		m.counts[string(id)] = true
 	}
-	delete(s.counts, s.Sender)
-	listed := len(s.counts)
+	delete(m.counts, m.Sender)
 	for _, id := range e.OptedOut {
-		delete(s.counts, string(id))
+		if m.counts[string(id)] {
+			m.counts[string(id)] = false
+			m.OptedOutCount++
+		}
 	}
-	s.RecipientCount, s.OptedOutCount = len(s.counts), listed-len(s.counts)
-	return s
+	m.RecipientCount = len(m.counts) - m.OptedOutCount
+	return m
 }
 
-// view works out the message from its facts, and their outcomes.
-func (s *sending) view(outcomes []projections.Outcome) View {
-	v, read := s.View, make(map[string]bool)
-	for _, f := range s.facts {
-		outcome := projections.Counted
-		switch counts := s.counts == nil || s.counts[f.reader]; {
-		case f.recall && v.Recalled:
-			outcome = projections.Repeated
-		case f.recall: // Rule 6: for good.
-			outcome = projections.Recalled
-			v.Recalled, v.Truncated, v.Readers, v.ReadCount = true, false, nil, 0
-		case v.Recalled, !counts, f.reader == s.Sender:
-			outcome = projections.Dropped
-		case read[f.reader]: // Rule 4: the first in log order.
-			outcome = projections.Repeated
+// apply folds a fact that finds the message.
+func (m *message) apply(f fact) projections.Outcome {
+	counts, recipient := m.counts[f.person]
+	version := max(m.Version, f.offset+1) // What waited shows from the sending on.
+	switch {
+	case f.kind == events.KindUserErased: // Rule 6: a stranger from here on.
+		switch {
+		case f.person == m.Sender:
+			m.Sender = ""
+		case counts, m.read[f.person]:
+			m.RecipientCount = max(0, m.RecipientCount-1)
+		case recipient:
+			m.OptedOutCount--
 		default:
-			read[f.reader] = true
-			v.ReadCount++
-			if v.Truncated = s.counts == nil && v.ReadCount > 20_000; !v.Truncated {
-				v.Readers = append(v.Readers, Reader{f.reader, max(s.SentAt, min(f.claimed, f.timestamp)), f.offset})
-			}
+			return projections.Erased // There is nothing of them, or nothing any more.
 		}
-		if f.offset < s.Version {
-			continue // It waited, and showed nowhere then.
-		}
-		outcomes[f.record] = outcome
-		if outcome == projections.Counted || outcome == projections.Recalled {
-			v.Version = f.offset + 1
-		}
+		delete(m.counts, f.person)
+		delete(m.read, f.person)
+		gone := func(r Reader) bool { return r.ID == f.person }
+		m.Readers, m.Unlisted = slices.DeleteFunc(m.Readers, gone), slices.DeleteFunc(m.Unlisted, gone)
+		m.Version, m.TakenAway = version, version
+		return projections.Erased
+	case f.kind == events.KindMessageRecalled && m.Recalled:
+		return projections.Repeated
+	case f.kind == events.KindMessageRecalled: // Rule 6: for good.
+		m.Recalled, m.Readers, m.Unlisted, m.read = true, nil, nil, nil
+		m.Version, m.TakenAway = version, version
+		return projections.Recalled
+	case m.Recalled, f.person == m.Sender, m.counts != nil && !counts: // Rule 5.
+		return projections.Dropped
+	case m.read[f.person]: // Rule 4: the first in log order.
+		return projections.Repeated
+	case m.counts == nil && len(m.Readers) >= 20_000: // Rule 5.
+		m.Unlisted = append(m.Unlisted, Reader{f.person, max(m.SentAt, min(f.claimed, f.timestamp)), f.offset})
+	default:
+		m.Readers = append(m.Readers, Reader{f.person, max(m.SentAt, min(f.claimed, f.timestamp)), f.offset})
 	}
+	m.read[f.person], m.Version = true, version
+	return projections.Counted
+}
+
+// At restricts a view to receipts of a time or before, of records below an offset.
+func (v View) At(readAt, below int64) View {
+	gone := func(r Reader) bool { return r.ReadAt > readAt || r.Offset >= below }
+	v.Readers, v.Unlisted = slices.DeleteFunc(slices.Clone(v.Readers), gone), slices.DeleteFunc(slices.Clone(v.Unlisted), gone)
+	v.ReadCount, v.Truncated = len(v.Readers)+len(v.Unlisted), len(v.Unlisted) > 0
 	return v
 }

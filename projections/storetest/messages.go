@@ -1,8 +1,10 @@
 package storetest
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
-	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -10,290 +12,464 @@ import (
 	"github.com/seenby/seenby/projections/materialize"
 )
 
-const (
-	// base is a time at the beginning of an hour.
-	base = 1_790_000_000_000 / hour * hour
-	hour = int64(3_600_000)
-)
-
-// listed is a message to so many people (every fifth opted out), of whom the
-// first read have read it. It is as the fold makes it.
-func listed(id string, sentAt int64, people, read int) *projections.Message {
-	r := &projections.Roster{}
-	for i := range people + 1 {
-		r.Names = append(r.Names, fmt.Sprintf("person-%06d", i))
-		r.OptedOut = append(r.OptedOut, i%5 == 4)
-	}
-	m := &projections.Message{ID: id, ConversationID: "c-" + id[:min(len(id), 100)], SentAt: sentAt, Version: 1, Roster: r, Sender: uint32(people / 2)}
-	return grow(m, read)
-}
-
-// countOnly is a count-only message with so many readers.
-func countOnly(id string, sentAt int64, listed, unlisted int) *projections.Message {
-	m := &projections.Message{ID: id, ConversationID: "conversation", SentAt: sentAt, Version: 1, SenderName: "sender", RecipientsGiven: 50_000}
-	return grow(unlistedGrow(m, unlisted), listed)
-}
-
-func unlistedGrow(m *projections.Message, n int) *projections.Message {
-	m = shallow(m)
-	for range n {
-		m.Unlisted = append(m.Unlisted, projections.HashReader(fmt.Appendf(nil, "unlisted-%d", len(m.Unlisted))))
-		m.Version++
-	}
-	return m
-}
-
-// grow returns m with so many readers more.
-func grow(m *projections.Message, n int) *projections.Message {
-	m = shallow(m)
-	for range n {
-		i := len(m.Receipts)
-		r := projections.Receipt{
-			Person: uint32(i),
-			ReadAt: m.SentAt + int64(i%7)*int64(i)*1000,
-			Offset: m.Version + int64(i%3)*1000,
-		}
-		if m.CountOnly() {
-			m.Readers = append(m.Readers, fmt.Sprintf("reader-%d", i))
-		} else {
-			r.Person = uint32((i*7 + 3) % len(m.Roster.Names))
-		}
-		m.Receipts = append(m.Receipts, r)
-		m.Version = r.Offset + 1
-	}
-	return m
-}
-
-func recalled(m *projections.Message) *projections.Message {
-	m = shallow(m)
-	m.Recalled, m.Version = true, m.Version+10
-	m.Receipts, m.Readers, m.Unlisted = nil, nil, nil
-	return m
-}
-
-// shallow is a copy that shares nothing that grow appends to.
-func shallow(m *projections.Message) *projections.Message {
-	c := *m
-	c.Receipts, c.Readers, c.Unlisted = slices.Clip(m.Receipts), slices.Clip(m.Readers), slices.Clip(m.Unlisted)
-	return &c
-}
-
-func testMessages(t *testing.T, h *harness) {
-	alone := listed("alone", base, 0, 0)
-	early := listed("before 1970", -base, 3, 2)
-	all := []*projections.Message{
-		alone, early,
-		listed("nobody yet", base, 10, 0),
-		listed("some", base, 10, 7),
-		listed("chunks", base, 1000, 640),
-		countOnly("count-only, nobody", base, 0, 0),
-		countOnly("count-only, some", base, 3, 0),
-		countOnly("truncated", base, projections.MaxListedReaders, 300),
-		recalled(listed("recalled at once", base, 10, 0)),
-		recalled(countOnly("recalled, count-only", base, 5, 0)),
-	}
-	h.commitNew(1, all...)
-	for _, m := range all {
-		h.wantMessage(1, m)
-	}
+func testMessages(_ *testing.T, h *harness) {
+	w := newWorld()
+	w.sent("alone", base, "somebody", nil, nil)
+	w.group("before 1970", -base, 4)
+	w.read("before 1970", 1, 3)
+	w.group("nobody yet", base, 10)
+	w.group("some", base, 10)
+	w.read("some", 0, 10)
+	w.group(uuid(5), base, 10)
+	w.read(uuid(5), 3, 7)
+	w.group("many", base, 1000)
+	w.read("many", 1, 640)
+	w.crowd("count-only, nobody", base, uuid(1))
+	w.crowd("count-only, some", base, "sender")
+	w.read("count-only, some", 0, 20)
+	w.crowd("truncated", base, "sender")
+	w.read("truncated", 0, projections.MaxListedReaders+300)
+	w.group("recalled at once", base, 10)
+	w.recall("recalled at once")
+	w.crowd("recalled, count-only", base, "sender")
+	w.read("recalled, count-only", 0, 5)
+	w.recall("recalled, count-only")
+	h.flush(1, w)
+	h.want(1, w)
 	h.wantNone(1, "another")
 	h.wantNone(2, "some")
 }
 
-// testGrowth has the numbers around where a store may cut.
-func testGrowth(t *testing.T, h *harness) {
-	m := listed("m", base, 5000, 0)
-	h.commitNew(1, m)
-	for _, n := range []int{1, 1, 61, 1, 63, 1, 1, 126, 1, 128, 129, 1, 600, 1} {
-		before := len(m.Receipts)
-		m = grow(m, n)
-		h.commitGrown(1, m, before, 0)
-		h.wantMessage(1, m)
-	}
-	m = shallow(m)
-	m.Version++ // as an erasure will: the version alone
-	h.commitGrown(1, m, len(m.Receipts), 0)
-	h.wantMessage(1, m)
-}
-
-func testCountOnlyGrowth(t *testing.T, h *harness) {
-	m := countOnly("m", base, projections.MaxListedReaders-200, 0)
-	h.commitNew(1, m)
-	for _, n := range []int{1, 127, 72} {
-		before := len(m.Receipts)
-		m = grow(m, n)
-		h.commitGrown(1, m, before, 0)
-	}
-	h.wantMessage(1, m)
-	for _, n := range []int{1, 127, 1, 128, 500, 1} {
-		before := len(m.Unlisted)
-		m = unlistedGrow(m, n)
-		h.commitGrown(1, m, len(m.Receipts), before)
-		h.wantMessage(1, m)
+// testGrowth has chunks of all lengths be sealed, and none.
+func testGrowth(_ *testing.T, h *harness) {
+	w := newWorld()
+	w.group("m", base, 8000)
+	h.flush(1, w)
+	at := 1
+	for _, n := range []int{1, 1, 29, 1, 1, 31, 1, 32, 33, 0, 600, 1, 2000, 31, 3000, 7} {
+		w.read("m", at, at+n)
+		at += n
+		h.flush(1, w)
+		h.want(1, w)
 	}
 }
 
-func testLargestRoster(t *testing.T, h *harness) {
-	m := listed("large", base, 10_000, 3)
-	for i := range m.Roster.Names {
-		m.Roster.Names[i] = fmt.Sprintf("%0128d", i)
+func testCrowdGrowth(_ *testing.T, h *harness) {
+	w := newWorld()
+	w.crowd("m", base, "sender")
+	at := 0
+	for _, n := range []int{1, 127, projections.MaxListedReaders - 130, 1, 127, 1, 128, 500, 1} {
+		w.read("m", at, at+n)
+		at += n
+		h.flush(1, w)
+		h.wantNow(1, w)
 	}
-	if size := (&materialize.Batch{Messages: []materialize.Change{{Message: m}}}).Size(); size > h.MaxBatch() {
-		t.Skipf("requires a larger transaction: one of %d bytes, and this store has %d", size, h.MaxBatch())
-	}
-	h.commitNew(1, m)
-	h.wantMessage(1, m)
+	h.want(1, w)
 }
 
 func testRecall(t *testing.T, h *harness) {
-	for i, m := range []*projections.Message{
-		listed("none", base, 10, 0),
-		listed("few", base, 10, 3),
-		listed("many", base, 1000, 700),
-		countOnly("count-only", base, 300, 0),
-		// More hashes than a store has to delete for a recall.
-		countOnly("truncated", base, projections.MaxListedReaders, 60_000),
+	for p, make := range []func(w *world){
+		func(w *world) { w.group("m", base, 10) },
+		func(w *world) { w.group("m", base, 10); w.read("m", 1, 4) },
+		func(w *world) { w.group("m", base, 1000); w.read("m", 1, 700) },
+		func(w *world) { w.crowd("m", base, "sender"); w.read("m", 0, 300) },
+		func(w *world) { // more chunks than a store has to delete for a recall
+			w.crowd("m", base, "sender")
+			for at := range materialize.MaxDeletes + 100 {
+				w.read("m", at, at+1)
+				h.flush(int32(4), w)
+			}
+		},
 	} {
-		p := int32(i)
-		h.commitNew(p, m)
-		r := recalled(m)
-		h.commitGrown(p, r, len(m.Receipts), len(m.Unlisted))
-		h.wantMessage(p, r)
+		w, p := newWorld(), int32(p)
+		w.sealFrom = 1
+		make(w)
+		h.flush(p, w)
+		w.recall("m")
+		h.flush(p, w)
+		h.want(p, w)
 		if n := h.prune(p, base+hour); n != 1 {
 			t.Errorf("Prune removed %d", n)
 		}
-		h.wantNone(p, m.ID)
+		w.prune(base + hour)
+		h.want(p, w)
+		h.wantNone(p, "m")
 	}
 }
 
+// replaced are messages of which a later one may take the ID.
+var replaced = []func(w *world){
+	func(w *world) { w.group("m", base, 2000); w.read("m", 1, 1500) },
+	func(w *world) { w.crowd("m", base, "sender"); w.read("m", 0, 700) },
+	func(w *world) { w.group("m", base, 10); w.recall("m") },
+}
+
 // testReplaced takes an expired message's ID for a new one.
-func testReplaced(t *testing.T, h *harness) {
-	for i, old := range []*projections.Message{
-		listed("m", base, 2000, 1500),
-		countOnly("m", base, 500, 700),
-		recalled(listed("m", base, 10, 0)),
-	} {
-		for j, later := range []*projections.Message{
-			countOnly("m", base+50*hour, 2, 0),
-			listed("m", base+50*hour, 3, 1),
-			listed("m", base+1, 10, 0), // in the same hour
+func testReplaced(_ *testing.T, h *harness) {
+	for i, old := range replaced {
+		for j, later := range []func(w *world){
+			func(w *world) { w.crowd("m", base+50*hour, "sender"); w.read("m", 0, 2) },
+			func(w *world) { w.group("m", base+50*hour, 5); w.read("m", 1, 2) },
+			func(w *world) { w.group("m", base+1, 10) }, // in the same hour
 		} {
-			p := int32(8*i + j)
-			h.commitNew(p, old)
-			h.commitNew(p, later)
-			h.wantMessage(p, later)
-			grown := grow(later, 2)
-			h.commitGrown(p, grown, len(later.Receipts), 0)
-			h.wantMessage(p, grown)
+			w, p := newWorld(), int32(8*i+j)
+			old(w)
+			h.flush(p, w)
+			later(w)
+			h.flush(p, w)
+			h.want(p, w)
+			w.read("m", 2, 4)
+			h.flush(p, w)
+			h.want(p, w)
+		}
+	}
+}
+
+func testChunks(t *testing.T, h *harness) {
+	w := newWorld()
+	w.group("m", base, 1000)
+	for at := 1; at < 400; at += 50 {
+		w.read("m", at, at+50)
+		h.flush(1, w)
+	}
+	sealed := w.messages["m"].Receipts.Sealed()
+	for _, n := range []int{0, 1, sealed, sealed + 5} {
+		chunks, err := h.Chunks(1, []byte("m"), n)
+		if err != nil || len(chunks) != min(n, sealed) {
+			t.Fatalf("%d chunks of %d, %v", len(chunks), n, err)
+		}
+		for i, got := range chunks {
+			if want := w.messages["m"].Receipts.Chunk(i).Bytes; !bytes.Equal(got, want) {
+				t.Errorf("chunk %d is %x, not %x", i, got, want)
+			}
 		}
 	}
 }
 
 func testPrune(t *testing.T, h *harness) {
-	var all []*projections.Message
+	w := newWorld()
 	for i := range 2500 {
-		m := listed(fmt.Sprintf("m%d", i), base+int64(i%5)*hour+int64(i), 20, i%20)
-		all = append(all, m)
+		id := fmt.Sprintf("m%d", i)
+		if i%2 == 0 {
+			id = uuid(i)
+		}
+		sentAt := base + int64(i/500)*hour + int64(i)
+		if i%10 == 0 {
+			w.crowd(id, sentAt, "sender")
+		} else {
+			w.group(id, sentAt, 20+i/500)
+		}
+		w.read(id, 1, i%20)
+		if i%100 == 99 {
+			h.flush(1, w)
+		}
 	}
-	for some := range slices.Chunk(all, 100) {
-		h.commitNew(1, some...)
-	}
+	position := w.fold.Checkpoint().Position
 	if n := h.prune(1, base+hour-1); n != 0 {
 		t.Errorf("Prune removed %d although no hour has ended", n)
 	}
-	if n := h.prune(1, base+2*hour); n != 1000 {
+	if n := h.prune(1, base+2*hour); n != w.prune(base+2*hour) || n != 1000 {
 		t.Errorf("Prune removed %d, not two hours of 500", n)
 	}
 	if n := h.prune(1, base+2*hour); n != 0 {
 		t.Errorf("Prune removed %d a second time", n)
 	}
-	h.reopen()
-	for i, m := range all {
-		if i%5 < 2 {
-			h.wantNone(1, m.ID)
-		} else if diff := diffMessage(h.message(1, m.ID), m); diff != "" {
-			t.Fatalf("message %q: %s", m.ID, diff)
-		}
-	}
-	if saved := h.restore(1); saved.Checkpoint.Position != 1 {
+	h.want(1, w)
+	h.wantNone(1, "m1")
+	if saved := h.restore(1); saved.Position != position {
 		t.Errorf("restored %+v", saved)
 	}
-	if n := h.prune(1, base+100*hour); n != 1500 {
+	if n := h.prune(1, base+100*hour); n != w.prune(base+100*hour) || n != 1500 {
 		t.Errorf("Prune removed %d, not the other three hours", n)
 	}
+	h.want(1, w)
+	for i := range 2500 {
+		h.wantNone(1, fmt.Sprintf("m%d", i))
+	}
+	if ids, err := h.Crowds(1, nil, 10); len(ids) > 0 || err != nil {
+		t.Errorf("crowds %q are left, %v", ids, err)
+	}
+}
+
+// testPruneLarge has a step be no larger for one message with very many chunks, and
+// no two.
+func testPruneLarge(t *testing.T, h *harness) {
+	w := newWorld()
+	w.sealFrom = 1
+	for i := range 3 {
+		id := fmt.Sprint(i)
+		w.crowd(id, base+int64(i)*hour, "sender")
+		for at := range 700 {
+			w.read(id, at, at+1)
+			h.flush(1, w)
+		}
+	}
+	for i := range int64(3) {
+		before := base + (i+1)*hour
+		if n := h.prune(1, before); n != 1 || w.prune(before) != 1 {
+			t.Errorf("Prune removed %d", n)
+		}
+		h.wantNow(1, w)
+	}
+	h.want(1, w)
 }
 
 // testPruneKeepsLater prunes the hour of a message whose ID was used again.
 func testPruneKeepsLater(t *testing.T, h *harness) {
-	h.commitNew(1, listed("m", base, 2000, 1500))
-	later := listed("m", base+50*hour, 10, 5)
-	h.commitNew(1, later)
-	if n := h.prune(1, base+10*hour); n != 0 {
-		t.Errorf("Prune removed %d messages, none of which has expired", n)
+	for p, old := range replaced {
+		w, p := newWorld(), int32(p)
+		old(w)
+		h.flush(p, w)
+		w.group("m", base+50*hour, 10)
+		w.read("m", 1, 5)
+		h.flush(p, w)
+		if n := h.prune(p, base+10*hour); n != 0 {
+			t.Errorf("Prune removed %d messages, none of which has expired", n)
+		}
+		w.prune(base + 10*hour)
+		h.want(p, w)
+		w.read("m", 5, 8)
+		h.flush(p, w)
+		h.want(p, w)
 	}
-	h.wantMessage(1, later)
-	grown := grow(later, 3)
-	h.commitGrown(1, grown, 5, 0)
-	h.wantMessage(1, grown)
 }
 
 func testPruneReplaced(t *testing.T, h *harness) {
-	h.commitNew(1, listed("m", base, 2000, 1500))
-	h.commitNew(1, listed("m", base+50*hour, 10, 5))
-	if n := h.prune(1, base+51*hour); n != 1 {
-		t.Errorf("Prune removed %d", n)
+	for p, old := range replaced {
+		for q, at := range []int64{base + 50*hour, base + 1} {
+			w, p := newWorld(), int32(2*p+q)
+			old(w)
+			h.flush(p, w)
+			w.group("m", at, 10)
+			w.read("m", 1, 5)
+			h.flush(p, w)
+			if n := h.prune(p, at+hour); n != 1 {
+				t.Errorf("Prune removed %d", n)
+			}
+			w.prune(at + hour)
+			h.want(p, w)
+			h.wantNone(p, "m")
+			// Were anything left of them, it would show in a message that takes the ID.
+			w.group("m", base+99*hour, 2000)
+			h.flush(p, w)
+			h.want(p, w)
+		}
 	}
-	h.wantNone(1, "m")
-	// Were anything left of them, it would show in a message that takes the ID.
-	third := listed("m", base+99*hour, 2000, 0)
-	h.commitNew(1, third)
-	h.wantMessage(1, third)
 }
 
 // testNothingShared changes what went in and what came out.
 func testNothingShared(t *testing.T, h *harness) {
-	m := countOnly("m", base, 10, 5)
-	want := shallow(countOnly("m", base, 10, 5))
+	w := newWorld()
+	w.crowd("m", base, "sender")
+	w.read("m", 0, 40)
+	w.erase(person(3))
+	w.scrub()
+	b := w.batch()
 	u := undecodable(3)
-	b := batch(5)
-	b.Messages = []materialize.Change{{Message: m}}
 	b.Undecodable, b.UndecodableTotal = []materialize.Undecodable{u}, 1
+	b.WaitingAdded = waitingOf(7)
 	h.commit(1, b)
+	m := b.Messages[0].Message
+	spoil := func(m *projections.Message, u materialize.Undecodable) {
+		m.ConversationID, m.Crowd.Given, m.Crowd.Taken[0] = "another", 0, 77
+		for i := range m.Receipts.Sealed() {
+			clear(m.Receipts.Chunk(i).Bytes)
+		}
+		clear(m.Receipts.Open().Bytes)
+		clear(u.Key)
+		clear(u.Value)
+	}
+	want := m.Crowd.Taken[0]
+	chunk := bytes.Clone(m.Receipts.Chunk(0).Bytes)
+	spoil(m, u)
 	for range 2 {
-		for _, other := range []*projections.Message{m, h.message(1, "m")} {
-			other.Receipts[0].Offset++
-			other.Readers[0] = "x"
-			other.Unlisted[0][0]++
-			other.Receipts = append(other.Receipts[:3], other.Receipts[5:]...)
-			other.Version = 99
+		got, _, err := h.Message(1, []byte("m"))
+		if err != nil || got.ConversationID != uuid(77) || got.Crowd.Given != 50_000 || got.Crowd.Taken[0] != want || !bytes.Equal(got.Receipts.Chunk(0).Bytes, chunk) {
+			t.Fatalf("%+v, %v", got, err)
 		}
-		if kept, err := h.Undecodable(1); err != nil || len(kept) != 1 {
-			t.Fatalf("Undecodable: %+v, %v", kept, err)
-		} else {
-			kept[0].Value[0]++
+		kept, err := h.Undecodable(1)
+		if err != nil || len(kept) != 1 || !equalUndecodable(kept[0], undecodable(3)) {
+			t.Fatalf("%+v, %v", kept, err)
 		}
-		u.Key[0]++
-		if diff := diffMessage(h.message(1, "m"), want); diff != "" {
-			t.Fatal(diff)
+		chunks, err := h.Chunks(1, []byte("m"), 1)
+		if err != nil || !bytes.Equal(chunks[0], chunk) {
+			t.Fatal(chunks, err)
 		}
-		if kept, _ := h.Undecodable(1); !equalUndecodable(kept[0], undecodable(3)) {
-			t.Fatalf("undecodable is %+v", kept[0])
-		}
-		m = countOnly("m", base, 10, 5)
+		clear(chunks[0])
+		spoil(got, kept[0])
 	}
 }
 
-// testReaders reads what is being committed: each message grows by ten receipts
-// a commit, and must never show part of them.
-func testReaders(t *testing.T, h *harness) {
-	const messages, commits, step = 4, 30, 10
-	var ids [][]byte
-	all := make([]*projections.Message, messages)
-	for i := range all {
-		all[i] = listed(fmt.Sprintf("m%d", i), base, 1000, 0)
-		ids = append(ids, []byte(all[i].ID))
+func testTooLarge(t *testing.T, h *harness) {
+	w := newWorld()
+	w.group("small", base, 3)
+	h.flush(1, w)
+	large := newWorld()
+	var b *materialize.Batch
+	for i := 0; ; i++ {
+		large.group(fmt.Sprintf("big-%d", i), base, 9000+i)
+		if i%20 > 0 {
+			continue
+		}
+		large.dirty = dirtyAll(large)
+		if b = large.batch(); b.Size() > 4*h.MaxBatch() {
+			break
+		}
 	}
-	h.commitNew(1, all...)
+	b.WaitingAdded = waitingOf(98)
+	if err := h.Commit(1, b); !errors.Is(err, materialize.ErrTooLarge) {
+		t.Fatalf("Commit of %d bytes where %d fit: %v", b.Size(), h.MaxBatch(), err)
+	}
+	h.wantNone(1, "big-0")
+	h.want(1, w)
+	w.group("small too", base, 3)
+	h.flush(1, w)
+	h.want(1, w)
+}
+
+// dirtyAll has a world write all that it has in its next batch.
+func dirtyAll(w *world) map[string]struct{} {
+	all := make(map[string]struct{})
+	for id := range w.messages {
+		all[id] = struct{}{}
+	}
+	for _, r := range w.rosters {
+		r.dirty, r.extended = true, true
+	}
+	clear(w.stored)
+	return all
+}
+
+// testLargestBatch fills batches of each kind of record up to MaxBatch: all must
+// fit one transaction.
+func testLargestBatch(t *testing.T, h *harness) {
+	var offset int64
+	next := func() int64 { offset++; return offset }
+	long := func() string { return fmt.Sprintf("%0128d", next()) }
+	for name, add := range map[string]func(w *world) *materialize.Batch{
+		"small messages": func(w *world) *materialize.Batch { w.group(fmt.Sprint(next()), base, 2); return w.batch() },
+		"in many hours":  func(w *world) *materialize.Batch { w.crowd(long(), base+next()*hour, "s"); return w.batch() },
+		"rosters":        func(w *world) *materialize.Batch { w.group(long(), base, 10+int(next())%4000); return w.batch() },
+		"large rosters":  func(w *world) *materialize.Batch { w.group(long(), base, 5000+int(next())%4000); return w.batch() },
+		"many receipts": func(w *world) *materialize.Batch {
+			id := long()
+			w.crowd(id, base, "s")
+			w.read(id, 0, 1500)
+			return w.batch()
+		},
+		"waiting": func(w *world) *materialize.Batch { return &materialize.Batch{WaitingAdded: waitingOf(next())} },
+		"leaving": func(w *world) *materialize.Batch {
+			return &materialize.Batch{WaitingRemoved: []int64{1<<40 + 7*next()}}
+		},
+		"erasures": func(w *world) *materialize.Batch { w.erase(long()); return w.batch() },
+		"scrubbed rosters": func(w *world) *materialize.Batch {
+			w.group(long(), base, 3000+int(next())%4000)
+			w.erase(person(1))
+			return w.batch()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			b := batch(1)
+			size := b.Size()
+			for per := 0; ; {
+				one := add(w)
+				if per = max(per, one.Size()); size+per > h.MaxBatch() {
+					break
+				}
+				merge(b, one)
+				size += one.Size()
+			}
+			if b.Size() > h.MaxBatch() {
+				t.Fatalf("the batch has %d bytes", b.Size())
+			}
+			if err := h.Commit(9, b); err != nil {
+				t.Errorf("%d messages, %d rosters, %d events: %v", len(b.Messages), len(b.Rosters), len(b.WaitingAdded)+len(b.WaitingRemoved), err)
+			}
+		})
+	}
+}
+
+func merge(b, one *materialize.Batch) {
+	b.Messages = append(b.Messages, one.Messages...)
+	b.Rosters = append(b.Rosters, one.Rosters...)
+	b.Digests = append(b.Digests, one.Digests...)
+	b.ErasuresAdded = append(b.ErasuresAdded, one.ErasuresAdded...)
+	b.WaitingAdded = append(b.WaitingAdded, one.WaitingAdded...)
+	b.WaitingRemoved = append(b.WaitingRemoved, one.WaitingRemoved...)
+}
+
+func testPartitions(t *testing.T, h *harness) {
+	var worlds []*world
+	for p := range int32(4) {
+		w := newWorld()
+		w.offset = int64(100 + p)
+		w.crowd("same", base+int64(p), fmt.Sprint(p))
+		w.group("listed", base+int64(p), 5)
+		w.read("same", 0, int(p))
+		w.read("waited for", int(p), int(p)+1)
+		w.erase("nobody")
+		b := w.batch()
+		b.Undecodable, b.UndecodableTotal = []materialize.Undecodable{undecodable(6 + int64(p))}, 1
+		h.commit(p, b)
+		worlds = append(worlds, w)
+	}
+	h.reopen()
+	if n := h.prune(2, base+10*hour); n != 2 {
+		t.Errorf("Prune removed %d messages", n)
+	}
+	worlds[2].prune(base + 10*hour)
+	for p, w := range worlds {
+		h.want(int32(p), w)
+		if kept, err := h.Undecodable(int32(p)); err != nil || len(kept) != 1 || kept[0].Offset != 6+int64(p) {
+			t.Errorf("partition %d: undecodable %+v, %v", p, kept, err)
+		}
+	}
+	h.wantNone(2, "same")
+	if _, found, _ := h.Restore(4); found {
+		t.Error("partition 4 was never committed")
+	}
+}
+
+// testIDs has messages whose IDs begin with one another's, and such as are nearly
+// UUIDs.
+func testIDs(t *testing.T, h *harness) {
+	ids := []string{"a", "aa", "a ", "a\u00a0", "aaa", "b", strings.Repeat("a", 127), strings.Repeat("a", 128), "\U0010ffff",
+		uuid(1), strings.ToUpper(uuid(1)), uuid(1)[:35], uuid(1) + "0", uuid(1)[1:] + "-", strings.ReplaceAll(uuid(1), "-", "0"),
+		"ffffffff-ffff-ffff-ffff-ffffffffffff", "00000000-0000-0000-0000-000000000000", "g0000000-0000-0000-0000-000000000000"}
+	w := newWorld()
+	for i, id := range ids {
+		w.crowd(id, base+int64(i)*hour, id)
+		w.read(id, 0, 130+i)
+	}
+	h.flush(3, w)
+	for i, id := range ids {
+		h.want(3, w)
+		before := base + int64(i+1)*hour
+		if n := h.prune(3, before); n != 1 {
+			t.Errorf("Prune of the hour of %q removed %d", id, n)
+		}
+		w.prune(before)
+		h.wantNone(3, id)
+	}
+}
+
+// testReaders reads while others write: each read is of one commit.
+func testReaders(t *testing.T, h *harness) {
+	const (
+		messages = 4
+		commits  = 60
+		step     = 30
+	)
+	w := newWorld()
+	w.sealFrom = step
+	var ids [][]byte
+	for i := range messages {
+		id := fmt.Sprint("m", i)
+		ids = append(ids, []byte(id))
+		w.group(id, base, commits*step*5/4+2)
+	}
+	h.flush(1, w)
 	done := make(chan struct{})
 	var readers sync.WaitGroup
 	for r := range 3 {
@@ -306,12 +482,21 @@ func testReaders(t *testing.T, h *harness) {
 				default:
 				}
 				n := i % messages
-				m, err := h.Message(1, ids[n])
-				if err != nil || m == nil || len(m.Receipts)%step != 0 || len(m.Receipts) < seen[n] {
+				m, ref, err := h.Message(1, ids[n])
+				if err != nil || m == nil || m.Receipts.Sealed() < seen[n] || len(m.Receipts.Open().Bytes) > 0 {
 					t.Errorf("message %d: %v, %v after %d", n, m, err, seen[n])
 					return
 				}
-				seen[n] = len(m.Receipts)
+				seen[n] = m.Receipts.Sealed()
+				stored, err := h.Roster(1, ref)
+				if err != nil || stored == nil {
+					t.Errorf("roster: %v, %v", stored, err)
+					return
+				}
+				m.Roster = stored.Roster
+				if err := m.Rebuild(); err != nil || m.ReadCount() != seen[n]*step {
+					t.Errorf("message %d: read by %d, with %d chunks: %v", n, m.ReadCount(), seen[n], err)
+				}
 				if _, _, err := h.Restore(1); err != nil {
 					t.Error(err)
 				}
@@ -323,22 +508,23 @@ func testReaders(t *testing.T, h *harness) {
 	}
 	var writers sync.WaitGroup
 	writers.Go(func() { // another partition, concurrently
+		w := newWorld()
 		for i := range commits {
-			if err := h.Commit(2, &materialize.Batch{Checkpoint: projections.Checkpoint{Position: int64(i)},
-				Messages: []materialize.Change{{Message: listed(fmt.Sprint(i), base+int64(i)*hour, 10, 3)}}}); err != nil {
+			w.group(fmt.Sprint(i), base+int64(i)*hour, 10)
+			w.read(fmt.Sprint(i), 1, 4)
+			if err := h.Commit(2, w.batch()); err != nil {
 				t.Error(err)
 			}
-			if _, err := h.Prune(2, base+int64(i)*hour); err != nil {
+			if _, _, err := h.Prune(2, base+int64(i)*hour); err != nil {
 				t.Error(err)
 			}
 		}
 	})
 	for i := range commits {
-		b := batch(int64(i))
-		for j, m := range all {
-			all[j] = grow(m, step)
-			b.Messages = append(b.Messages, materialize.Change{Message: all[j], Stored: true, Receipts: len(m.Receipts)})
+		for _, id := range ids {
+			w.readMore(string(id), step)
 		}
+		b := w.batch()
 		b.Undecodable, b.UndecodableTotal = []materialize.Undecodable{undecodable(int64(i))}, int64(i)+1
 		h.commit(1, b)
 	}

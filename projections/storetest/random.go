@@ -3,18 +3,33 @@ package storetest
 import (
 	"fmt"
 	"math/rand/v2"
-	"reflect"
 	"slices"
 	"testing"
 
-	"github.com/seenby/seenby/projections"
-	"github.com/seenby/seenby/projections/materialize"
 	"github.com/seenby/seenby/projections/memstore"
 )
 
 // testRandom does the same random operations to the store and to a memstore, and
 // compares what can be seen of them.
 func testRandom(t *testing.T, h *harness) {
+	r := newRandom(t, h)
+	for range 300 {
+		r.step(r.IntN(100))
+	}
+	r.compare()
+}
+
+// testRestarts opens the store again after each commit.
+func testRestarts(t *testing.T, h *harness) {
+	r := newRandom(t, h)
+	for range 40 {
+		r.step(r.IntN(85))
+		h.reopen()
+		r.compare()
+	}
+}
+
+func newRandom(t *testing.T, h *harness) *random {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := &random{
@@ -22,15 +37,13 @@ func testRandom(t *testing.T, h *harness) {
 		t:     t,
 		h:     h,
 		model: memstore.Open(&memstore.Medium{}, 1<<30),
-		parts: make(map[int32]*randomPartition),
 	}
-	for range 300 {
-		r.step()
-		if t.Failed() {
-			return
-		}
+	for range 3 {
+		w := newWorld()
+		w.sealFrom, w.keepLonger = 1+r.IntN(50), r.Int64N(3)
+		r.parts = append(r.parts, &randomPartition{world: w})
 	}
-	r.compare()
+	return r
 }
 
 type random struct {
@@ -38,27 +51,26 @@ type random struct {
 	t     *testing.T
 	h     *harness
 	model *memstore.Store
-	parts map[int32]*randomPartition
+	parts []*randomPartition
 	now   int64 // hours after base
 }
 
 type randomPartition struct {
-	offset  int64
-	total   int64
-	waiting []int64
-	// messages are what is stored.
-	messages map[string]*projections.Message
+	*world
+	committed bool
+	total     int64
 }
 
-func (r *random) step() {
-	p := int32(r.IntN(3))
-	switch n := r.IntN(100); {
-	case n < 80:
-		r.commit(p)
-	case n < 88:
+func (r *random) step(n int) {
+	r.t.Helper()
+	number := int32(r.IntN(len(r.parts)))
+	switch {
+	case n < 75:
+		r.commit(number)
+	case n < 85:
 		r.now += int64(r.IntN(3))
-		r.prune(p)
-	case n < 94:
+		r.prune(number)
+	case n < 92:
 		r.h.reopen()
 	default:
 		r.compare()
@@ -66,19 +78,21 @@ func (r *random) step() {
 }
 
 func (r *random) commit(number int32) {
+	r.t.Helper()
 	p := r.parts[number]
-	if p == nil {
-		p = &randomPartition{messages: make(map[string]*projections.Message)}
-		r.parts[number] = p
+	for range r.IntN(20) {
+		r.change(p.world)
 	}
-	p.offset += 1 + r.Int64N(1000)
-	b := &materialize.Batch{Checkpoint: projections.Checkpoint{Position: p.offset, LeaderEpoch: int32(r.IntN(9)), Timestamp: base + r.now*hour, Evicted: r.Int64N(9)}}
-	for _, n := range r.Perm(40)[:r.IntN(12)] {
-		id := fmt.Sprintf("m%d", n)
-		b.Messages = append(b.Messages, r.change(p, id))
-		p.messages[id] = b.Messages[len(b.Messages)-1].Message
+	if r.IntN(8) == 0 { // as when all that is stored was visited
+		p.scrub()
+		p.forget()
 	}
-	r.queues(p, b)
+	b := p.batch()
+	for range r.IntN(100) {
+		b.Undecodable = append(b.Undecodable, undecodable(10*p.total))
+		p.total++
+	}
+	b.UndecodableTotal = p.total
 	if b.Size() > r.h.MaxBatch() {
 		r.t.Fatalf("a batch of %d bytes", b.Size())
 	}
@@ -86,88 +100,89 @@ func (r *random) commit(number int32) {
 		r.t.Fatalf("the model: %v", err)
 	}
 	r.h.commit(number, b)
+	p.committed = true
 }
 
-// change is a message that is new, grown or recalled.
-func (r *random) change(p *randomPartition, id string) materialize.Change {
-	m := p.messages[id]
-	if m == nil || r.IntN(20) == 0 {
-		sentAt := base + r.now*hour + r.Int64N(hour)
-		if r.IntN(2) == 0 {
-			return materialize.Change{Message: countOnly(id, sentAt, r.IntN(200), 0)}
-		}
-		people := r.IntN(300)
-		return materialize.Change{Message: listed(id, sentAt, people, r.IntN(people+1))}
+// change is one that is seen in a log, or some of them.
+func (r *random) change(w *world) {
+	id := fmt.Sprintf("m%d", r.IntN(40))
+	if r.IntN(2) == 0 {
+		id = uuid(r.IntN(40))
 	}
-	c := materialize.Change{Message: m, Stored: true, Receipts: len(m.Receipts), Unlisted: len(m.Unlisted)}
-	switch {
-	case m.Recalled:
-	case r.IntN(20) == 0:
-		c.Message = recalled(m)
-	case m.CountOnly() && r.IntN(2) == 0:
-		c.Message = unlistedGrow(m, r.IntN(200))
+	m := w.messages[id]
+	sentAt := base + r.now*hour + r.Int64N(hour)
+	switch n := r.IntN(100); {
+	case m == nil && n < 60 || n < 3:
+		if n%3 == 0 {
+			w.crowd(id, sentAt, person(r.IntN(20)))
+		} else {
+			w.group(id, sentAt, 1+r.IntN(5)*r.IntN(60))
+		}
+	case n < 92:
+		from := r.IntN(300)
+		w.read(id, from, from+r.IntN(200))
+	case n < 95:
+		w.recall(id)
+	case n < 97:
+		w.erase(person(r.IntN(300)))
 	default:
-		n := r.IntN(200)
-		if !m.CountOnly() {
-			n = min(n, len(m.Roster.Names)-len(m.Receipts))
-		}
-		c.Message = grow(m, n)
+		w.now += r.Int64N(hour)
 	}
-	return c
-}
-
-func (r *random) queues(p *randomPartition, b *materialize.Batch) {
-	for i := range int64(r.IntN(20)) {
-		b.WaitingAdded = append(b.WaitingAdded, waiting(p.offset*100+i))
-	}
-	leave := r.IntN(len(p.waiting) + 1)
-	r.Shuffle(len(p.waiting), func(i, j int) { p.waiting[i], p.waiting[j] = p.waiting[j], p.waiting[i] })
-	b.WaitingRemoved, p.waiting = p.waiting[:leave:leave], slices.Clone(p.waiting[leave:])
-	for _, w := range b.WaitingAdded {
-		p.waiting = append(p.waiting, w.Offset)
-	}
-	for i := range int64(r.IntN(100)) {
-		b.Undecodable = append(b.Undecodable, undecodable(p.offset*100+i))
-		p.total++
-	}
-	b.UndecodableTotal = p.total
 }
 
 func (r *random) prune(number int32) {
+	r.t.Helper()
 	before := base + (r.now-2)*hour
-	want, err := r.model.Prune(number, before)
-	if err != nil {
-		r.t.Fatalf("the model: %v", err)
+	want := 0
+	for done := false; !done; {
+		n, all, err := r.model.Prune(number, before)
+		if err != nil {
+			r.t.Fatalf("the model: %v", err)
+		}
+		want, done = want+n, all
 	}
 	if got := r.h.prune(number, before); got != want {
 		r.t.Fatalf("Prune removed %d, the model %d", got, want)
 	}
-	if p := r.parts[number]; p != nil {
-		for id, m := range p.messages {
-			if materialize.HourEnded(materialize.Hour(m.SentAt), before) {
-				delete(p.messages, id)
-			}
-		}
-	}
+	r.parts[number].prune(before)
 }
 
 func (r *random) compare() {
 	r.t.Helper()
-	for number := range int32(3) {
+	for number, p := range r.parts {
+		number := int32(number)
+		if p.committed {
+			r.h.wantNow(number, p.world)
+		}
 		want, wantFound, _ := r.model.Restore(number)
 		got, found, err := r.h.Restore(number)
-		if err != nil || found != wantFound || !reflect.DeepEqual(got, want) {
+		if err != nil || found != wantFound || fmt.Sprint(got) != fmt.Sprint(want) {
 			r.t.Fatalf("partition %d: restored %v %+v, %v; the model %v %+v", number, found, got, err, wantFound, want)
 		}
 		wantKept, _ := r.model.Undecodable(number)
 		if kept, err := r.h.Undecodable(number); err != nil || !slices.EqualFunc(kept, wantKept, equalUndecodable) {
 			r.t.Fatalf("partition %d: %d undecodable, %v; the model %d", number, len(kept), err, len(wantKept))
 		}
-		for n := range 41 {
-			id := fmt.Sprintf("m%d", n)
-			want, _ := r.model.Message(number, []byte(id))
-			if diff := diffMessage(r.h.message(number, id), want); diff != "" {
-				r.t.Fatalf("partition %d: message %s: %s", number, id, diff)
+	}
+	r.compareMessages()
+}
+
+func (r *random) compareMessages() {
+	r.t.Helper()
+	for number := range int32(len(r.parts)) {
+		for n := range 40 {
+			for _, id := range []string{fmt.Sprintf("m%d", n), uuid(n)} {
+				want, wantRef, _ := r.model.Message(number, []byte(id))
+				got, gotRef, err := r.h.Message(number, []byte(id))
+				if err != nil || (got == nil) != (want == nil) {
+					r.t.Fatalf("partition %d: message %s: %v, %v; the model %v", number, id, got, err, want)
+				}
+				if got == nil {
+					continue
+				}
+				if diff := diffStored(got, want, gotRef, wantRef); diff != "" {
+					r.t.Fatalf("partition %d: message %s: %s", number, id, diff)
+				}
 			}
 		}
 	}

@@ -2,10 +2,10 @@
 package storetest
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"reflect"
-	"strings"
+	"slices"
 	"testing"
 
 	"github.com/seenby/seenby/projections"
@@ -26,10 +26,18 @@ func Run(t *testing.T, newStore func(t *testing.T) Opener) {
 		{"Empty", testEmpty},
 		{"Messages", testMessages},
 		{"Growth", testGrowth},
-		{"CountOnlyGrowth", testCountOnlyGrowth},
-		{"LargestRoster", testLargestRoster},
+		{"CrowdGrowth", testCrowdGrowth},
 		{"Recall", testRecall},
 		{"Replaced", testReplaced},
+		{"Chunks", testChunks},
+		{"LargestRosters", testLargestRosters},
+		{"RostersInPages", testRosterPages},
+		{"RostersAreKeptLonger", testRosterKept},
+		{"ErasedFromRosters", testErasedFromRosters},
+		{"ErasedFromCrowds", testErasedFromCrowds},
+		{"CrowdsInPages", testCrowdPages},
+		{"Erasures", testErasures},
+		{"Digests", testDigests},
 		{"Checkpoint", testCheckpoint},
 		{"Waiting", testWaiting},
 		{"ManyWaitingLeave", testManyWaitingLeave},
@@ -37,6 +45,7 @@ func Run(t *testing.T, newStore func(t *testing.T) Opener) {
 		{"Prune", testPrune},
 		{"PruneKeepsLaterMessages", testPruneKeepsLater},
 		{"PruneWhatWasReplaced", testPruneReplaced},
+		{"PruneLargeMessages", testPruneLarge},
 		{"PartitionsAreApart", testPartitions},
 		{"IDsAreApart", testIDs},
 		{"TooLarge", testTooLarge},
@@ -44,6 +53,7 @@ func Run(t *testing.T, newStore func(t *testing.T) Opener) {
 		{"NothingShared", testNothingShared},
 		{"ReadersWhileCommitting", testReaders},
 		{"RandomOperations", testRandom},
+		{"RestartAtEveryCommit", testRestarts},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := &harness{t: t, open: newStore(t)}
@@ -89,48 +99,124 @@ func (h *harness) commit(partition int32, b *materialize.Batch) {
 	}
 }
 
-// commitNew commits messages that are new.
-func (h *harness) commitNew(partition int32, messages ...*projections.Message) {
+// flush commits what changed.
+func (h *harness) flush(partition int32, w *world) {
 	h.t.Helper()
-	b := batch(1)
-	for _, m := range messages {
-		b.Messages = append(b.Messages, materialize.Change{Message: m})
-	}
-	h.commit(partition, b)
+	h.commit(partition, w.batch())
 }
 
-// commitGrown commits what a stored message has become.
-func (h *harness) commitGrown(partition int32, m *projections.Message, receipts, unlisted int) {
-	h.t.Helper()
-	b := batch(1)
-	b.Messages = []materialize.Change{{Message: m, Stored: true, Receipts: receipts, Unlisted: unlisted}}
-	h.commit(partition, b)
-}
-
-func (h *harness) message(partition int32, id string) *projections.Message {
-	h.t.Helper()
-	m, err := h.Message(partition, []byte(id))
-	if err != nil {
-		h.t.Fatalf("Message(%q): %v", id, err)
-	}
-	return m
-}
-
-// wantMessage holds the store's message to want, now and after opening again.
-func (h *harness) wantMessage(partition int32, want *projections.Message) {
+// want holds all that the store has of a partition to a world that was flushed, now
+// and after opening again.
+func (h *harness) want(partition int32, w *world) {
 	h.t.Helper()
 	for range 2 {
-		if diff := diffMessage(h.message(partition, want.ID), want); diff != "" {
-			h.t.Fatalf("message %q: %s", want.ID, diff)
-		}
+		h.wantNow(partition, w)
 		h.reopen()
+	}
+}
+
+func (h *harness) wantNow(partition int32, w *world) {
+	h.t.Helper()
+	h.wantSaved(partition, w)
+	for id := range w.messages {
+		h.wantMessage(partition, w, id)
+	}
+	rosters, err := h.Rosters(partition, 0, len(w.rosters)+1)
+	if err != nil || len(rosters) != len(w.rosters) {
+		h.t.Fatalf("%d rosters, not %d: %v", len(rosters), len(w.rosters), err)
+	}
+	for _, got := range rosters {
+		h.wantRoster(got, w.rosters[got.Roster.Ref])
+	}
+	crowds, err := h.Crowds(partition, nil, len(w.messages)+1)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for id, m := range w.messages {
+		if m.Crowd != nil && !slices.ContainsFunc(crowds, func(one []byte) bool { return string(one) == id }) {
+			h.t.Fatalf("the crowds are %q, without %q", crowds, id)
+		}
+	}
+}
+
+func (h *harness) wantSaved(partition int32, w *world) {
+	h.t.Helper()
+	got := h.restore(partition)
+	slices.SortFunc(got.Digests, func(a, b projections.HourDigest) int { return cmp.Compare(a.Hour, b.Hour) })
+	want := materialize.Saved{Restored: projections.Restored{Checkpoint: w.fold.Checkpoint(), Waiting: w.fold.Waiting().All(),
+		Erasures: w.fold.Erasures(), Digests: w.fold.Digests()}}
+	for i, d := range want.Digests {
+		// What was forgotten of it only the store is told.
+		want.Digests[i].Forgotten, want.Digests[i].ForgottenTo = w.digests[d.Hour].Forgotten, w.digests[d.Hour].ForgottenTo
+	}
+	if got.Checkpoint != want.Checkpoint || !slices.Equal(got.Waiting, want.Waiting) || !slices.Equal(got.Erasures, want.Erasures) || !slices.Equal(got.Digests, want.Digests) {
+		h.t.Fatalf("restored\n%.2000v\nnot\n%.2000v", fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want))
+	}
+}
+
+// wantMessage holds one message to the world's, as it is stored and as it is shown.
+func (h *harness) wantMessage(partition int32, w *world, id string) {
+	h.t.Helper()
+	want := w.messages[id]
+	var ref projections.RosterRef
+	if want.Roster != nil {
+		ref = want.Roster.Ref
+	}
+	got, gotRef, err := h.Message(partition, []byte(id))
+	if err != nil || got == nil {
+		h.t.Fatalf("message %q: %v, %v", id, got, err)
+	}
+	if diff := diffStored(got, want, gotRef, ref); diff != "" {
+		h.t.Fatalf("message %q: %s", id, diff)
+	}
+	if want.Roster != nil {
+		r, err := h.Roster(partition, ref)
+		if err != nil || r == nil {
+			h.t.Fatalf("message %q: roster %016x: %v, %v", id, uint64(ref), r, err)
+		}
+		got.Roster = r.Roster
+	}
+	if err := got.Rebuild(); err != nil {
+		h.t.Fatalf("message %q: %v", id, err)
+	}
+	shown := loaded(want)
+	if err := shown.Rebuild(); err != nil {
+		h.t.Fatalf("message %q as it was folded: %v", id, err)
+	}
+	w.fold.Settle(got)
+	w.fold.Settle(shown)
+	if diff := DiffMessage(got, shown); diff != "" {
+		h.t.Fatalf("message %q: %.2000s", id, diff)
+	}
+}
+
+// wantRoster holds a stored roster to the world's: it must not have the names of
+// those who are gone.
+func (h *harness) wantRoster(got *materialize.StoredRoster, want *roster) {
+	h.t.Helper()
+	if want == nil {
+		h.t.Fatalf("there is a roster %016x", uint64(got.Roster.Ref))
+	}
+	if g, w := rosterText(got.Roster, got.KeepUntil), rosterText(want.Roster, want.keepUntil); g != w {
+		h.t.Fatalf("a roster is\n  %.1000s\nnot\n  %.1000s", g, w)
+	}
+	if gone := got.Roster.Gone(); gone != nil {
+		for _, p := range gone.People {
+			if name := got.Roster.Names.Name(p.Number); name != "" {
+				h.t.Fatalf("roster %016x names %q, who is gone", uint64(got.Roster.Ref), name)
+			}
+		}
 	}
 }
 
 func (h *harness) wantNone(partition int32, id string) {
 	h.t.Helper()
-	if m := h.message(partition, id); m != nil {
-		h.t.Fatalf("message %q is there: %+v", id, m)
+	m, _, err := h.Message(partition, []byte(id))
+	if m != nil || err != nil {
+		h.t.Fatalf("message %q is there: %+v, %v", id, m, err)
+	}
+	if chunks, err := h.Chunks(partition, []byte(id), 10); len(chunks) > 0 || err != nil {
+		h.t.Fatalf("message %q has %d chunks, %v", id, len(chunks), err)
 	}
 }
 
@@ -143,63 +229,20 @@ func (h *harness) restore(partition int32) materialize.Saved {
 	return saved
 }
 
-func (h *harness) prune(partition int32, before int64) int {
+// prune prunes until it is done.
+func (h *harness) prune(partition int32, before int64) (removed int) {
 	h.t.Helper()
-	n, err := h.Prune(partition, before)
-	if err != nil {
-		h.t.Fatalf("Prune: %v", err)
-	}
-	return n
-}
-
-// DiffMessage says how two messages differ in what a pull can show or the fold
-// can tell, or "".
-func DiffMessage(got, want *projections.Message) string { return diffMessage(got, want) }
-
-func diffMessage(got, want *projections.Message) string {
-	if got == nil || want == nil {
-		if got == want {
-			return ""
+	for range 10_000 {
+		n, done, err := h.Prune(partition, before)
+		if err != nil {
+			h.t.Fatalf("Prune: %v", err)
 		}
-		return fmt.Sprintf("got %s, want %s", brief(got), brief(want))
-	}
-	for _, f := range []struct {
-		name      string
-		got, want any
-	}{
-		{"ID", got.ID, want.ID},
-		{"ConversationID", got.ConversationID, want.ConversationID},
-		{"SentAt", got.SentAt, want.SentAt},
-		{"Version", got.Version, want.Version},
-		{"Recalled", got.Recalled, want.Recalled},
-		{"CountOnly", got.CountOnly(), want.CountOnly()},
-		{"Roster", got.Roster, want.Roster},
-		{"Sender", got.Sender, want.Sender},
-		{"SenderName", got.SenderName, want.SenderName},
-		{"RecipientsGiven", got.RecipientsGiven, want.RecipientsGiven},
-		{"Receipts", noNil(got.Receipts), noNil(want.Receipts)},
-		{"Readers", noNil(got.Readers), noNil(want.Readers)},
-		{"Unlisted", noNil(got.Unlisted), noNil(want.Unlisted)},
-	} {
-		if !reflect.DeepEqual(f.got, f.want) {
-			return fmt.Sprintf("%s is %.300v, not %.300v", f.name, fmt.Sprintf("%+v", f.got), fmt.Sprintf("%+v", f.want))
+		if removed += n; done {
+			return removed
 		}
 	}
-	return ""
-}
-
-func noNil[T any](s []T) []T {
-	if s == nil {
-		return []T{}
-	}
-	return s
-}
-
-func brief(m *projections.Message) string {
-	if m == nil {
-		return "none"
-	}
-	return fmt.Sprintf("%q of version %d", m.ID, m.Version)
+	h.t.Fatal("Prune is never done")
+	return 0
 }
 
 func batch(position int64) *materialize.Batch {
@@ -215,6 +258,15 @@ func testEmpty(t *testing.T, h *harness) {
 		if kept, err := h.Undecodable(5); len(kept) > 0 || err != nil {
 			t.Errorf("Undecodable: %v, %v", kept, err)
 		}
+		if r, err := h.Roster(5, 7); r != nil || err != nil {
+			t.Errorf("Roster: %v, %v", r, err)
+		}
+		if all, err := h.Rosters(5, 0, 10); len(all) > 0 || err != nil {
+			t.Errorf("Rosters: %v, %v", all, err)
+		}
+		if all, err := h.Crowds(5, nil, 10); len(all) > 0 || err != nil {
+			t.Errorf("Crowds: %v, %v", all, err)
+		}
 		if n := h.prune(5, 1<<60); n != 0 {
 			t.Errorf("Prune removed %d of nothing", n)
 		}
@@ -225,138 +277,16 @@ func testEmpty(t *testing.T, h *harness) {
 func testCheckpoint(t *testing.T, h *harness) {
 	for _, c := range []projections.Checkpoint{
 		{Position: 0, LeaderEpoch: -1},
-		{Position: 17, LeaderEpoch: 0, Timestamp: -1},
-		{Position: 1 << 60, LeaderEpoch: 1<<31 - 1, Timestamp: 1 << 50, Evicted: 1 << 40},
+		{Position: 17, LeaderEpoch: 0, Timestamp: -1, LastErasure: 3},
+		{Position: 1 << 60, LeaderEpoch: 1<<31 - 1, Timestamp: 1 << 50, Evicted: 1 << 40, LastErasure: 1 << 59},
 	} {
 		h.commit(7, &materialize.Batch{Checkpoint: c, UndecodableTotal: c.Evicted})
-		want := materialize.Saved{Checkpoint: c, Undecodable: c.Evicted}
+		want := materialize.Saved{Restored: projections.Restored{Checkpoint: c}, Undecodable: c.Evicted}
 		for range 2 {
 			if got := h.restore(7); !reflect.DeepEqual(got, want) {
 				t.Errorf("restored %+v, want %+v", got, want)
 			}
 			h.reopen()
 		}
-	}
-}
-
-func testTooLarge(t *testing.T, h *harness) {
-	h.commitNew(1, listed("small", base, 3, 0))
-	before := h.restore(1)
-	b := batch(99)
-	for i := 0; b.Size() < 4*h.MaxBatch(); i++ {
-		b.Messages = append(b.Messages, materialize.Change{Message: listed(fmt.Sprintf("big-%d", i), base, 10_000, 0)})
-	}
-	b.WaitingAdded = []projections.WaitingEvent{{MessageID: "w", ReaderID: "r", Offset: 98}}
-	if err := h.Commit(1, b); !errors.Is(err, materialize.ErrTooLarge) {
-		t.Fatalf("Commit of %d bytes where %d fit: %v", b.Size(), h.MaxBatch(), err)
-	}
-	for range 2 {
-		h.wantNone(1, "big-0")
-		if after := h.restore(1); !reflect.DeepEqual(after, before) {
-			t.Errorf("a commit that failed left %+v where %+v was", after, before)
-		}
-		h.reopen()
-	}
-	h.commitNew(1, listed("small too", base, 3, 0))
-	h.wantMessage(1, listed("small too", base, 3, 0))
-}
-
-// testLargestBatch fills batches of each kind of record up to MaxBatch: all must
-// fit one transaction.
-func testLargestBatch(t *testing.T, h *harness) {
-	var offset int64
-	next := func() int64 { offset++; return offset }
-	id := func() string { return fmt.Sprintf("%0128d", next()) }
-	for name, add := range map[string]func(*materialize.Batch){
-		"small messages": func(b *materialize.Batch) {
-			m := listed(fmt.Sprint(next()), base, 1, 1)
-			b.Messages = append(b.Messages, materialize.Change{Message: m})
-		},
-		"long IDs": func(b *materialize.Batch) {
-			b.Messages = append(b.Messages, materialize.Change{Message: countOnly(id(), base, 10, 10)})
-		},
-		"large rosters": func(b *materialize.Batch) {
-			b.Messages = append(b.Messages, materialize.Change{Message: listed(id(), base, 1000, 900)})
-		},
-		"waiting": func(b *materialize.Batch) {
-			b.WaitingAdded = append(b.WaitingAdded, projections.WaitingEvent{MessageID: "m", ReaderID: "r", Offset: next()})
-		},
-		"leaving": func(b *materialize.Batch) { b.WaitingRemoved = append(b.WaitingRemoved, 1<<40+7*next()) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			b := batch(1)
-			size := b.Size()
-			for per := 0; ; {
-				one := batch(1)
-				add(one)
-				if per = max(per, one.Size()); size+per > h.MaxBatch() {
-					break
-				}
-				merge(b, one)
-				size += one.Size()
-			}
-			if b.Size() > h.MaxBatch() {
-				t.Fatalf("the batch has %d bytes", b.Size())
-			}
-			if err := h.Commit(9, b); err != nil {
-				t.Errorf("%d messages, %d events: %v", len(b.Messages), len(b.WaitingAdded)+len(b.WaitingRemoved), err)
-			}
-		})
-	}
-}
-
-func merge(b, one *materialize.Batch) {
-	b.Messages = append(b.Messages, one.Messages...)
-	b.WaitingAdded = append(b.WaitingAdded, one.WaitingAdded...)
-	b.WaitingRemoved = append(b.WaitingRemoved, one.WaitingRemoved...)
-}
-
-func testPartitions(t *testing.T, h *harness) {
-	for p := range int32(4) {
-		h.commitNew(p, countOnly("same", base+int64(p), int(p), 0))
-		h.commit(p, &materialize.Batch{
-			Checkpoint:       projections.Checkpoint{Position: int64(100 + p)},
-			WaitingAdded:     []projections.WaitingEvent{{MessageID: fmt.Sprint(p), ReaderID: "r", Offset: 5}},
-			Undecodable:      []materialize.Undecodable{undecodable(6 + int64(p))},
-			UndecodableTotal: 1,
-		})
-	}
-	h.reopen()
-	if n := h.prune(2, base+10*hour); n != 1 {
-		t.Errorf("Prune removed %d messages", n)
-	}
-	for p := range int32(4) {
-		if p == 2 {
-			h.wantNone(p, "same")
-		} else {
-			h.wantMessage(p, countOnly("same", base+int64(p), int(p), 0))
-		}
-		saved := h.restore(p)
-		if saved.Checkpoint.Position != int64(100+p) || len(saved.Waiting) != 1 || saved.Waiting[0].MessageID != fmt.Sprint(p) {
-			t.Errorf("partition %d: restored %+v", p, saved)
-		}
-		if kept, err := h.Undecodable(p); err != nil || len(kept) != 1 || kept[0].Offset != 6+int64(p) {
-			t.Errorf("partition %d: undecodable %+v, %v", p, kept, err)
-		}
-	}
-	if _, found, _ := h.Restore(4); found {
-		t.Error("partition 4 was never committed")
-	}
-}
-
-// testIDs has messages whose IDs begin with one another's.
-func testIDs(t *testing.T, h *harness) {
-	ids := []string{"a", "aa", "a ", "a\u00a0", "aaa", "b", strings.Repeat("a", 127), strings.Repeat("a", 128), "\U0010ffff"}
-	var all []*projections.Message
-	for i, id := range ids {
-		all = append(all, countOnly(id, base+int64(i)*hour, 130+i, 0))
-	}
-	h.commitNew(3, all...)
-	for i, m := range all {
-		h.wantMessage(3, m)
-		if n := h.prune(3, base+int64(i+1)*hour); n != 1 {
-			t.Errorf("Prune of the hour of %q removed %d", m.ID, n)
-		}
-		h.wantNone(3, m.ID)
 	}
 }

@@ -25,6 +25,7 @@ type body struct {
 	dec    *jsontext.Decoder
 	seen   []string
 	errors []FieldError
+	buffer []byte
 }
 
 // What a problem document lists at most: enough that each bad one of 500 items
@@ -40,7 +41,7 @@ var errSyntax = errors.New("not a strict JSON object")
 // readBody reads b; it calls member for the name of each member of the top
 // object, and member must consume the value.
 func readBody(b []byte, member func(d *body, name string) error) (*body, *Problem) {
-	d := &body{dec: jsontext.NewDecoder(bytes.NewBuffer(b))}
+	d := &body{dec: jsontext.NewDecoder(bytes.NewBuffer(b)), buffer: make([]byte, 0, len(b))}
 	err := d.object(-1, "", func(d *body, name string) error {
 		d.seen = append(d.seen, name)
 		return member(d, name)
@@ -124,16 +125,43 @@ func (d *body) object(index int, name string, member func(d *body, name string) 
 		return err
 	}
 	for d.dec.PeekKind() == '"' {
-		tok, err := d.dec.ReadToken()
+		raw, err := d.str()
 		if err != nil {
 			return err
 		}
-		if err := member(d, tok.String()); err != nil {
+		name, known := fieldNames[string(raw)]
+		if !known {
+			name = string(raw)
+		}
+		if err := member(d, name); err != nil {
 			return err
 		}
 	}
 	_, err := d.dec.ReadToken()
 	return err
+}
+
+// fieldNames has the names that requests have, so that reading one allocates
+// nothing.
+var fieldNames = func() map[string]string {
+	names := make(map[string]string)
+	for _, name := range []string{"receipts", "message_id", "reader_id", "read_at", "conversation_id", "sender_id", "sent_at",
+		"recipients", "opted_out", "recipient_count"} {
+		names[name] = name
+	}
+	return names
+}()
+
+// str reads a string, or the name of a member. It is valid until the next reading.
+func (d *body) str() ([]byte, error) {
+	raw, err := d.dec.ReadValue()
+	if err != nil {
+		return nil, err
+	}
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return raw[1 : len(raw)-1], nil
+	}
+	return jsontext.AppendUnquote(nil, raw)
 }
 
 // array calls item for each element, which must consume it.
@@ -194,16 +222,14 @@ func (d *body) skip() error {
 	}
 }
 
-// text reads a string; ok is false if it was something else.
-func (d *body) text(index int, name string) (s string, ok bool, err error) {
+// text reads a string, which is valid until the next reading; ok is false if it was
+// something else.
+func (d *body) text(index int, name string) (s []byte, ok bool, err error) {
 	if d.dec.PeekKind() != '"' {
-		return "", false, d.wrongType(index, name, "a string")
+		return nil, false, d.wrongType(index, name, "a string")
 	}
-	tok, err := d.dec.ReadToken()
-	if err != nil {
-		return "", false, err
-	}
-	return tok.String(), true, nil
+	s, err = d.str()
+	return s, err == nil, err
 }
 
 // id reads an ID.
@@ -216,7 +242,11 @@ func (d *body) id(index int, name string, to *[]byte) error {
 		d.bad(index, name, BadID, "%s: %v", name, err)
 		return nil
 	}
-	*to = []byte(s)
+	// Those of a body lie in one buffer, where it has room: what they were read from
+	// does not outlive the decoder.
+	from := len(d.buffer)
+	d.buffer = append(d.buffer, s...)
+	*to = d.buffer[from:len(d.buffer):len(d.buffer)]
 	return nil
 }
 
@@ -226,7 +256,7 @@ func (d *body) time(index int, name string, to *int64) error {
 	if err != nil || !ok {
 		return err
 	}
-	ms, err := ParseTime(s)
+	ms, err := ParseTime(string(s))
 	if err != nil {
 		d.bad(index, name, BadTime, "%s: %v", name, err)
 		return nil

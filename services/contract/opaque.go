@@ -13,9 +13,17 @@ import (
 
 // The opaque strings are base64url, without padding, of
 //
-//	version    1 | log ID u32 | lineage ID u32 | next uvarint          | sum
-//	position   2 | log ID u32 | (partition delta, next) uvarint pairs… | sum
-//	cursor     3 | log ID u32 | lineage ID u32 | fields as uvarints…   | sum
+//	version    1 | log ID u32 | lineage ID u32 | next uvarint            | sum
+//	position   2 | log ID u32 | (partition delta, next) uvarint pairs…   | sum
+//	cursor     4 | log ID u32 | lineage ID u32 | part | flags u8
+//	             | next, index and read count as uvarints                | sum
+//
+// where a cursor's part is one of
+//
+//	whole set  0
+//	since      1 | log ID u32 | lineage ID u32 | next uvarint
+//	at         2 | Unix milliseconds as a zigzag varint
+//	at_version 3 | log ID u32 | lineage ID u32 | next uvarint
 //
 // next is an offset + 1: the position from which what is meant has been applied.
 // Partitions ascend; each is given as its difference to the one before. A sum is
@@ -26,7 +34,7 @@ import (
 const (
 	formatVersion  = 1
 	formatPosition = 2
-	formatCursor   = 3
+	formatCursor   = 4
 
 	sumSize = 4
 	macSize = 16
@@ -58,26 +66,39 @@ type Version struct {
 // Encode returns the version's string for this message.
 func (v Version) Encode(messageID string) string {
 	b := make([]byte, 0, 1+4+4+binary.MaxVarintLen64+sumSize)
-	b = append(b, formatVersion)
+	return encoding.EncodeToString(appendSum(v.append(append(b, formatVersion)), messageID))
+}
+
+func (v Version) append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint32(b, v.Log)
 	b = binary.BigEndian.AppendUint32(b, v.Lineage)
-	b = binary.AppendUvarint(b, uint64(v.Next))
-	return encoding.EncodeToString(appendSum(b, messageID))
+	return binary.AppendUvarint(b, uint64(v.Next))
 }
 
 // ParseVersion fails unless s is a version of this message.
 func ParseVersion(s, messageID string) (Version, error) {
 	b, err := unseal(s, formatVersion, messageID)
-	if err != nil || len(b) < 8 {
+	if err != nil {
 		return Version{}, errOpaque
 	}
-	v := Version{Log: binary.BigEndian.Uint32(b), Lineage: binary.BigEndian.Uint32(b[4:])}
-	next, n := uvarint(b[8:])
-	if n == 0 || n != len(b[8:]) {
+	v, n := takeVersion(b)
+	if n == 0 || n != len(b) {
 		return Version{}, errOpaque
 	}
-	v.Next = next
 	return v, nil
+}
+
+// takeVersion returns the version at the front of b, and how many bytes it is; 0
+// if there is none.
+func takeVersion(b []byte) (Version, int) {
+	if len(b) < 8 {
+		return Version{}, 0
+	}
+	next, n := uvarint(b[8:])
+	if n == 0 {
+		return Version{}, 0
+	}
+	return Version{Log: binary.BigEndian.Uint32(b), Lineage: binary.BigEndian.Uint32(b[4:]), Next: next}, 8 + n
 }
 
 // Position is what a write returns and a pull may present: for some partitions,
@@ -133,76 +154,6 @@ func ParsePosition(s string) (Position, error) {
 	return p, nil
 }
 
-// Cursor is where a pull's next page begins. It fixes everything that decides
-// the pages, so that all of them are of one version.
-type Cursor struct {
-	Log, Lineage uint32
-	// Next is the version that the pages are of.
-	Next int64
-	// Since is the version presented as since, as it was counted: 0 for none or
-	// for one that was answered in full. Presented is the Next of what was
-	// presented, 0 for nothing, so that a repeated since can be held to it.
-	Since, Presented int64
-	// Index is the first receipt of the page, in the message's log order.
-	Index int
-	// ReadCount is that of the version.
-	ReadCount int
-}
-
-// Sealer signs cursors. Its methods may be called concurrently.
-type Sealer interface {
-	// Sign returns a MAC of at least 16 bytes under the current secret.
-	Sign(message []byte) []byte
-	// Verify says whether mac, which may be cut to 16 bytes or more, is that of
-	// message under any of the secrets.
-	Verify(message, mac []byte) bool
-}
-
-// Encode returns the cursor's string for this message.
-func (c Cursor) Encode(messageID string, s Sealer) string {
-	b := append(make([]byte, 0, 96), formatCursor)
-	b = binary.BigEndian.AppendUint32(b, c.Log)
-	b = binary.BigEndian.AppendUint32(b, c.Lineage)
-	for _, n := range []int64{c.Next, c.Since, c.Presented, int64(c.Index), int64(c.ReadCount)} {
-		b = binary.AppendUvarint(b, uint64(n))
-	}
-	return encoding.EncodeToString(append(b, s.Sign(cursorMessage(b, messageID))[:macSize]...))
-}
-
-// ParseCursor fails unless s is a cursor that was given out for this message.
-func ParseCursor(s, messageID string, sealer Sealer) (Cursor, error) {
-	b, err := decode(s)
-	if err != nil || len(b) < 1+8+macSize || b[0] != formatCursor {
-		return Cursor{}, errOpaque
-	}
-	b, mac := b[:len(b)-macSize], b[len(b)-macSize:]
-	if !sealer.Verify(cursorMessage(b, messageID), mac) {
-		return Cursor{}, errOpaque
-	}
-	c := Cursor{Log: binary.BigEndian.Uint32(b[1:]), Lineage: binary.BigEndian.Uint32(b[5:])}
-	var index, count int64
-	b = b[9:]
-	for _, to := range []*int64{&c.Next, &c.Since, &c.Presented, &index, &count} {
-		v, n := uvarint(b)
-		if n == 0 {
-			return Cursor{}, errOpaque
-		}
-		*to, b = v, b[n:]
-	}
-	if len(b) > 0 {
-		return Cursor{}, errOpaque
-	}
-	c.Index, c.ReadCount = int(index), int(count)
-	return c, nil
-}
-
-// cursorMessage keeps cursors apart from whatever else the secret signs.
-func cursorMessage(b []byte, messageID string) []byte {
-	m := append(make([]byte, 0, 16+len(b)+len(messageID)), "seenby cursor\x00"...)
-	m = append(m, b...)
-	return append(m, messageID...)
-}
-
 // Sum returns the HMAC-SHA256 that [Sealer] implementations and the internal
 // protocol use.
 func Sum(secret, message []byte) []byte {
@@ -246,4 +197,13 @@ func uvarint(b []byte) (int64, int) {
 		return 0, 0
 	}
 	return int64(v), n
+}
+
+// varint is uvarint for what may be below 0.
+func varint(b []byte) (int64, int) {
+	v, n := binary.Varint(b)
+	if n <= 0 || n > 1 && b[n-1] == 0 {
+		return 0, 0
+	}
+	return v, n
 }

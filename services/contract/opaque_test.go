@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"regexp"
+	"slices"
 	"testing"
 
 	"github.com/seenby/seenby/services/contract"
@@ -30,7 +31,15 @@ var testSealer = sealer{[]byte("old secret"), []byte("new secret")}
 var (
 	testVersion  = contract.Version{Log: 0xdeadbeef, Lineage: 0x01020304, Next: 300}
 	testPosition = contract.Position{Log: 0xdeadbeef, Next: map[int32]int64{0: 1, 5: 1 << 40, 63: 300}}
-	testCursor   = contract.Cursor{Log: 0xdeadbeef, Lineage: 0x01020304, Next: 300, Since: 100, Presented: 100, Index: 200, ReadCount: 1000}
+	testSince    = contract.Part{Kind: contract.PartSince, Version: contract.Version{Log: 0xdeadbeef, Lineage: 0x01020304, Next: 100}}
+	testCursor   = contract.Cursor{Log: 0xdeadbeef, Lineage: 0x01020304, Next: 300, Part: testSince, Delta: true, Index: 200, ReadCount: 1000}
+	// One for each kind of part.
+	testCursors = map[string]contract.Cursor{
+		"whole":      {Log: 0xdeadbeef, Lineage: 0x01020304, Next: 300, Index: 200, ReadCount: 20_001, Truncated: true},
+		"since":      testCursor,
+		"at":         {Log: 0xdeadbeef, Lineage: 0x01020304, Next: 300, Part: contract.Part{Kind: contract.PartAt, At: 1795420800500}, Index: 200, ReadCount: 1000},
+		"at_version": {Log: 0xdeadbeef, Lineage: 0x01020304, Next: 300, Part: contract.Part{Kind: contract.PartAtVersion, Version: testSince.Version}, Index: 200, ReadCount: 1000},
+	}
 )
 
 // These never change: clients keep them, over restarts and upgrades. A new form
@@ -40,7 +49,10 @@ func TestGoldenStrings(t *testing.T) {
 		{testVersion.Encode("m1"), "Ad6tvu8BAgMErAIAj9gT"},
 		{testPosition.Encode(), "At6tvu8AAQWAgICAgCA6rAJ7b5cw"},
 		{contract.Position{Log: 1, Next: map[int32]int64{7: 1}}.Encode(), "AgAAAAEHAUK7XwY"},
-		{testCursor.Encode("m1", testSealer), "A96tvu8BAgMErAJkZMgB6Ad0MZYrqNo1farZt4fS3zzi"},
+		{testCursors["whole"].Encode("m1", testSealer), "BN6tvu8BAgMEAAKsAsgBoZwBQ6w0IpRH7efHil1WTHfwbw"},
+		{testCursors["since"].Encode("m1", testSealer), "BN6tvu8BAgMEAd6tvu8BAgMEZAGsAsgB6Aci530mLy9rNAA3QdkgYifO"},
+		{testCursors["at"].Encode("m1", testSealer), "BN6tvu8BAgMEAuiX2vbAaACsAsgB6Af05MH48LYCQeaUYFFhr8iz"},
+		{testCursors["at_version"].Encode("m1", testSealer), "BN6tvu8BAgMEA96tvu8BAgMEZACsAsgB6AdTFDWGsjd62SPRSFK_zHbS"},
 	}
 	for i, g := range golden {
 		if g.got != g.want {
@@ -80,8 +92,10 @@ func TestPositionRoundTrip(t *testing.T) {
 }
 
 func TestCursorRoundTrip(t *testing.T) {
-	large := contract.Cursor{Log: math.MaxUint32, Next: math.MaxInt64, Since: math.MaxInt64, Presented: math.MaxInt64, Index: math.MaxInt32, ReadCount: math.MaxInt32}
-	for _, c := range []contract.Cursor{testCursor, {}, large} {
+	large := contract.Cursor{Log: math.MaxUint32, Next: math.MaxInt64, Part: contract.Part{Kind: contract.PartSince, Version: contract.Version{Next: math.MaxInt64}},
+		Index: math.MaxInt32, ReadCount: math.MaxInt32}
+	early := contract.Cursor{Part: contract.Part{Kind: contract.PartAt, At: math.MinInt64}, Delta: true, Truncated: true}
+	for _, c := range append(slices.Collect(maps.Values(testCursors)), contract.Cursor{}, large, early) {
 		got, err := contract.ParseCursor(c.Encode("m1", testSealer), "m1", testSealer)
 		if err != nil || got != c {
 			t.Errorf("%+v: %+v, %v", c, got, err)
@@ -108,7 +122,7 @@ var parsers = map[string]func(string) error{
 var opaques = map[string]string{
 	"version":  testVersion.Encode("m1"),
 	"position": testPosition.Encode(),
-	"cursor":   testCursor.Encode("m1", testSealer),
+	"cursor":   testCursors["at"].Encode("m1", testSealer),
 }
 
 func TestCorruptStringsAreRefused(t *testing.T) {
@@ -183,6 +197,34 @@ func TestOddFormsAreRefused(t *testing.T) {
 	}
 }
 
+func TestOddCursorsAreRefused(t *testing.T) {
+	sign := func(b ...byte) string {
+		return contract.SignForTest(append([]byte{4, 0, 0, 0, 1, 0, 0, 0, 2}, b...), "m1", testSealer)
+	}
+	if _, err := contract.ParseCursor(sign(0, 0, 3, 2, 1), "m1", testSealer); err != nil {
+		t.Fatalf("a good one: %v", err)
+	}
+	for name, s := range map[string]string{
+		"nothing more":                sign(),
+		"a kind of part that is none": sign(4, 0, 3, 2, 1),
+		"half a version":              sign(1, 0, 0, 0, 1, 0, 0, 0),
+		"no version":                  sign(3, 0, 0, 0, 1, 0, 0, 0, 1),
+		"no time":                     sign(2),
+		"a time in a long form":       sign(2, 0x80, 0, 0, 3, 2, 1),
+		"no flags":                    sign(0),
+		"flags that are none":         sign(0, 4, 3, 2, 1),
+		"two fields":                  sign(0, 0, 3, 2),
+		"a field in a long form":      sign(0, 0, 3, 2, 0x81, 0),
+		"bytes after it":              sign(0, 0, 3, 2, 1, 0),
+		"the format of a version":     contract.SignForTest([]byte{1, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 3, 2, 1}, "m1", testSealer),
+		"a format that is none":       contract.SignForTest([]byte{3, 0, 0, 0, 1, 0, 0, 0, 2, 3, 0, 0, 2, 1}, "m1", testSealer),
+	} {
+		if c, err := contract.ParseCursor(s, "m1", testSealer); err == nil {
+			t.Errorf("%s: passes for %+v", name, c)
+		}
+	}
+}
+
 func FuzzParseVersion(f *testing.F) {
 	f.Add(testVersion.Encode("m1"))
 	f.Fuzz(func(t *testing.T, s string) {
@@ -203,11 +245,21 @@ func FuzzParsePosition(f *testing.F) {
 	})
 }
 
+// What is signed like a cursor has no other spelling either.
 func FuzzParseCursor(f *testing.F) {
-	f.Add(testCursor.Encode("m1", testSealer))
-	f.Fuzz(func(t *testing.T, s string) {
-		if c, err := contract.ParseCursor(s, "m1", testSealer); err == nil && c.Encode("m1", testSealer[:1]) != s && c.Encode("m1", testSealer) != s {
-			t.Errorf("%q is also %q", s, c.Encode("m1", testSealer))
+	for _, c := range testCursors {
+		s := c.Encode("m1", testSealer)
+		raw, err := base64.RawURLEncoding.DecodeString(s)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(s, raw[:len(raw)-16])
+	}
+	f.Fuzz(func(t *testing.T, s string, raw []byte) {
+		for _, s := range []string{s, contract.SignForTest(raw, "m1", testSealer)} {
+			if c, err := contract.ParseCursor(s, "m1", testSealer); err == nil && c.Encode("m1", testSealer[:1]) != s && c.Encode("m1", testSealer) != s {
+				t.Errorf("%q is also %q", s, c.Encode("m1", testSealer))
+			}
 		}
 	})
 }

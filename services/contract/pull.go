@@ -21,9 +21,9 @@ type Pull struct {
 	MessageID string
 	// Limit is how many readers a page may have.
 	Limit int
-	// Since is the version since which readers are wanted, or nil. Where Cursor
-	// is set, Since equals what the cursor was given out for, or is nil.
-	Since *Version
+	// Part is which part of the set is wanted: by since, at or at_version, or by
+	// Cursor, where it is set.
+	Part Part
 	// Cursor continues an earlier page, or is nil.
 	Cursor *Cursor
 	// MinPositions are the presented positions.
@@ -84,11 +84,15 @@ func (p *Pull) parameter(name string, vs []string, sealer Sealer) *Problem {
 		}
 		p.Limit = limit
 	case "since":
-		version, err := ParseVersion(v, p.MessageID)
+		return p.versionPart(PartSince, name, v)
+	case "at_version":
+		return p.versionPart(PartAtVersion, name, v)
+	case "at":
+		at, err := ParseTime(v)
 		if err != nil {
-			return NewProblem(BadVersion, "since: %v", err)
+			return NewProblem(BadParameter, "at: %v", err)
 		}
-		p.Since = &version
+		return p.part(Part{Kind: PartAt, At: at})
 	case "cursor":
 		cursor, err := ParseCursor(v, p.MessageID, sealer)
 		if err != nil {
@@ -112,14 +116,33 @@ func (p *Pull) parameter(name string, vs []string, sealer Sealer) *Problem {
 	return nil
 }
 
+func (p *Pull) versionPart(kind PartKind, name, value string) *Problem {
+	version, err := ParseVersion(value, p.MessageID)
+	if err != nil {
+		return NewProblem(BadVersion, "%s: %v", name, err)
+	}
+	return p.part(Part{Kind: kind, Version: version})
+}
+
+// part takes the part that a parameter chooses, if no other did.
+func (p *Pull) part(part Part) *Problem {
+	if p.Part.Kind != WholeSet {
+		return NewProblem(BadParameter, "since, at and at_version exclude each other")
+	}
+	p.Part = part
+	return nil
+}
+
 // settle checks what parameters say of each other.
 func (p *Pull) settle(values url.Values) *Problem {
 	if p.Cursor == nil {
 		return nil
 	}
-	if p.Since != nil && p.Since.Next != p.Cursor.Presented {
-		return NewProblem(BadParameter, "cursor and since conflict: repeat the since that the cursor was given for, or leave it out")
+	if p.Part.Kind != WholeSet && p.Part != p.Cursor.Part {
+		return NewProblem(BadParameter,
+			"since, at or at_version conflicts with cursor: repeat what the cursor was given for, or leave it out")
 	}
+	p.Part = p.Cursor.Part
 	if values.Has("limit") && p.Limit == 0 {
 		return NewProblem(BadParameter, "cursor and limit=0 conflict: limit=0 has no pages")
 	}

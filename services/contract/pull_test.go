@@ -12,8 +12,12 @@ import (
 
 func TestParsePull(t *testing.T) {
 	version, cursor, position := testVersion.Encode("m1"), testCursor.Encode("m1", testSealer), testPosition.Encode()
-	presented := testVersion
-	presented.Next = testCursor.Presented
+	since := testSince.Version.Encode("m1")
+	atCursor, atVersionCursor := testCursors["at"].Encode("m1", testSealer), testCursors["at_version"].Encode("m1", testSealer)
+	whole := testCursors["whole"].Encode("m1", testSealer)
+	otherLineage, otherLog := testSince.Version, testSince.Version
+	otherLineage.Lineage++
+	otherLog.Log++
 	tests := []struct{ name, query, want string }{
 		{"nothing", "", ""},
 		{"limit", "limit=0", ""},
@@ -21,7 +25,17 @@ func TestParsePull(t *testing.T) {
 		{"since", "since=" + version, ""},
 		{"cursor", "cursor=" + cursor, ""},
 		{"cursor with a limit", "cursor=" + cursor + "&limit=7", ""},
-		{"cursor with its since", "cursor=" + cursor + "&since=" + presented.Encode("m1"), ""},
+		{"cursor with its since", "cursor=" + cursor + "&since=" + since, ""},
+		{"cursor of at", "cursor=" + atCursor, ""},
+		{"cursor with its at", "cursor=" + atCursor + "&at=2026-11-23T08:00:00.500Z", ""},
+		{"cursor with its at, spelled otherwise", "cursor=" + atCursor + "&at=2026-11-23t09:00:00.50%2B01:00", ""},
+		{"cursor with its at_version", "cursor=" + atVersionCursor + "&at_version=" + since, ""},
+		{"at", "at=2026-11-23T08:00:00Z", ""},
+		{"at with an offset", "at=2026-11-23T13:30:00.123456789%2B05:30", ""},
+		{"at before 1970", "at=1969-12-31T23:59:59.999-00:30", ""},
+		{"at far ahead", "at=9999-12-31T23:59:59Z&limit=0", ""},
+		{"at_version", "at_version=" + version, ""},
+		{"at_version with the rest", "at_version=" + version + "&limit=0&min_position=" + position, ""},
 		{"position", "min_position=" + position, ""},
 		{"eight positions", strings.Repeat("min_position="+position+"&", 7) + "min_position=" + position, ""},
 		{"all of them", "min_position=" + position + "&since=" + version + "&limit=50", ""},
@@ -54,6 +68,31 @@ func TestParsePull(t *testing.T) {
 		{"bad position", "min_position=x", "bad_position"},
 		{"one bad position of two", "min_position=" + position + "&min_position=x", "bad_position"},
 		{"cursor with another since", "cursor=" + cursor + "&since=" + version, "bad_parameter"},
+		{"cursor with a since of another lineage", "cursor=" + cursor + "&since=" + otherLineage.Encode("m1"), "bad_parameter"},
+		{"cursor with a since of another log", "cursor=" + cursor + "&since=" + otherLog.Encode("m1"), "bad_parameter"},
+		{"cursor of since with at", "cursor=" + cursor + "&at=2026-11-23T08:00:00Z", "bad_parameter"},
+		{"cursor of since with its version as at_version", "cursor=" + cursor + "&at_version=" + since, "bad_parameter"},
+		{"cursor of the whole set with since", "cursor=" + whole + "&since=" + since, "bad_parameter"},
+		{"cursor of the whole set with at", "cursor=" + whole + "&at=1970-01-01T00:00:00Z", "bad_parameter"},
+		{"cursor of at with another", "cursor=" + atCursor + "&at=2026-11-23T08:00:00.501Z", "bad_parameter"},
+		{"cursor of at with since", "cursor=" + atCursor + "&since=" + since, "bad_parameter"},
+		{"cursor of at_version with another", "cursor=" + atVersionCursor + "&at_version=" + version, "bad_parameter"},
+		{"cursor of at_version with its version as since", "cursor=" + atVersionCursor + "&since=" + since, "bad_parameter"},
+		{"since and at", "since=" + version + "&at=2026-11-23T08:00:00Z", "bad_parameter"},
+		{"since and at_version", "since=" + version + "&at_version=" + version, "bad_parameter"},
+		{"at and at_version", "at=2026-11-23T08:00:00Z&at_version=" + version, "bad_parameter"},
+		{"all three", "at=2026-11-23T08:00:00Z&at_version=" + version + "&since=" + version, "bad_parameter"},
+		{"at twice", "at=2026-11-23T08:00:00Z&at=2026-11-23T08:00:00Z", "bad_parameter"},
+		{"at_version twice", "at_version=" + version + "&at_version=" + version, "bad_parameter"},
+		{"empty at", "at=", "bad_parameter"},
+		{"at without an offset", "at=2026-11-23T08:00:00", "bad_parameter"},
+		{"at whose plus is a space", "at=2026-11-23T08:00:00+01:00", "bad_parameter"},
+		{"at in milliseconds", "at=1795420800500", "bad_parameter"},
+		{"a version for a time", "at=" + version, "bad_parameter"},
+		{"empty at_version", "at_version=", "bad_version"},
+		{"another message's at_version", "at_version=" + testVersion.Encode("m2"), "bad_version"},
+		{"a time for a version", "at_version=2026-11-23T08:00:00Z", "bad_version"},
+		{"a cursor for a version", "at_version=" + cursor, "bad_version"},
 		{"cursor with no pages", "cursor=" + cursor + "&limit=0", "bad_parameter"},
 		{"name of any length", strings.Repeat("x", 10_000) + "=1", "bad_parameter"},
 		{"name that is no UTF-8", "%ff=1", "bad_parameter"},
@@ -77,13 +116,33 @@ func TestParsePullValues(t *testing.T) {
 	if problem != nil {
 		t.Fatal(problem)
 	}
-	if p.MessageID != "m1" || p.Limit != contract.DefaultLimit || *p.Since != testVersion || p.Cursor != nil ||
+	if p.MessageID != "m1" || p.Limit != contract.DefaultLimit || p.Part != (contract.Part{Kind: contract.PartSince, Version: testVersion}) || p.Cursor != nil ||
 		len(p.MinPositions) != 2 || p.MinPositions[0].Next[63] != 300 || p.MinPositions[1].Log != 1 {
 		t.Errorf("got %+v", p)
 	}
 	p, problem = contract.ParsePull("m1", "limit=7&cursor="+testCursor.Encode("m1", testSealer), http.Header{}, testSealer)
-	if problem != nil || p.Limit != 7 || *p.Cursor != testCursor || p.Since != nil {
+	if problem != nil || p.Limit != 7 || *p.Cursor != testCursor || p.Part != testSince {
 		t.Errorf("got %+v, %v", p, problem)
+	}
+}
+
+// Times are rounded down to what a read_at can be: what was read at the time or
+// before was read in its millisecond or before.
+func TestParsePullParts(t *testing.T) {
+	for query, want := range map[string]contract.Part{
+		"":                                                     {},
+		"at=1970-01-01T00:00:00.0019999Z":                      {Kind: contract.PartAt, At: 1},
+		"at=1970-01-01T00:00:00.002Z":                          {Kind: contract.PartAt, At: 2},
+		"at=1970-01-01T01:00:00.003%2B01:00":                   {Kind: contract.PartAt, At: 3},
+		"at=1969-12-31T23:59:59.9999Z":                         {Kind: contract.PartAt, At: -1},
+		"at_version=" + testVersion.Encode("m1"):               {Kind: contract.PartAtVersion, Version: testVersion},
+		"since=" + testVersion.Encode("m1"):                    {Kind: contract.PartSince, Version: testVersion},
+		"cursor=" + testCursors["at"].Encode("m1", testSealer): testCursors["at"].Part,
+	} {
+		p, problem := contract.ParsePull("m1", query, http.Header{}, testSealer)
+		if problem != nil || p.Part != want || want.Restricted() != (want.Kind == contract.PartAt || want.Kind == contract.PartAtVersion) {
+			t.Errorf("%s: got %+v, %v", query, p, problem)
+		}
 	}
 }
 
@@ -134,11 +193,14 @@ func FuzzParsePull(f *testing.F) {
 	f.Add("limit=1&since="+testVersion.Encode("m1"), `W/"a"`)
 	f.Add("cursor="+testCursor.Encode("m1", testSealer)+"&min_position="+testPosition.Encode(), "*")
 	f.Add("limit=%zz;", `"a`)
+	f.Add("at=2026-11-23T09:00:00.50%2B01:00&cursor="+testCursors["at"].Encode("m1", testSealer), "")
+	f.Add("limit=0&at_version="+testVersion.Encode("m1"), "")
 	f.Fuzz(func(t *testing.T, query, etag string) {
 		p, problem := contract.ParsePull("m1", query, http.Header{"If-None-Match": {etag}}, testSealer)
 		if problem != nil {
 			checkProblem(t, problem)
-		} else if p.Limit < 0 || p.Limit > contract.MaxLimit || len(p.MinPositions) > contract.MaxMinPositions {
+		} else if p.Limit < 0 || p.Limit > contract.MaxLimit || len(p.MinPositions) > contract.MaxMinPositions ||
+			p.Part.Kind > contract.PartAtVersion || p.Cursor != nil && p.Part != p.Cursor.Part {
 			t.Errorf("got %+v", p)
 		}
 	})

@@ -25,6 +25,28 @@ func entry(e events.Event) (topic.Entry, *contract.Problem) {
 	return topic.Entry{}, contract.NewProblem(contract.Internal, "").Because(err)
 }
 
+// receipts encodes receipts for the log. What the contract decodes is an event,
+// and none of them is large, so that their values lie in one buffer.
+func receipts(reads []events.MessageRead) ([]topic.Entry, *contract.Problem) {
+	size := 0
+	for i := range reads {
+		size += len(reads[i].ReaderID) + receiptFrame
+	}
+	buffer, entries := make([]byte, 0, size), make([]topic.Entry, len(reads))
+	for i := range reads {
+		from := len(buffer)
+		var err error
+		if buffer, err = events.AppendEncode(buffer, &reads[i]); err != nil {
+			return nil, contract.NewProblem(contract.Internal, "").Because(err)
+		}
+		entries[i] = topic.Entry{Key: reads[i].MessageID, Value: buffer[from:len(buffer):len(buffer)], Partition: topic.AnyPartition}
+	}
+	return entries, nil
+}
+
+// receiptFrame bounds what a receipt takes beside its reader's ID.
+const receiptFrame = 24
+
 // reached is the log, once Kafka was reached.
 func (s *Service) reached() (*log, *contract.Problem) {
 	if l := s.log.Load(); l != nil {

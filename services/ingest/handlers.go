@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/seenby/seenby/events"
-	"github.com/seenby/seenby/events/topic"
 	"github.com/seenby/seenby/services/contract"
 	"github.com/seenby/seenby/services/server"
 )
@@ -104,11 +103,9 @@ func (s *Service) postReceipts(ctx context.Context, r *server.Request) (contract
 	if problem != nil {
 		return contract.Answer{}, problem
 	}
-	entries := make([]topic.Entry, len(reads))
-	for i := range reads {
-		if entries[i], problem = entry(&reads[i]); problem != nil {
-			return contract.Answer{}, problem
-		}
+	entries, problem := receipts(reads)
+	if problem != nil {
+		return contract.Answer{}, problem
 	}
 	position, problem := s.append(ctx, events.KindMessageRead, entries...)
 	if problem != nil {

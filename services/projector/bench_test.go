@@ -35,7 +35,7 @@ func TestPullAllocations(t *testing.T) {
 		readers int
 		tagged  bool
 		most    float64
-	}{{"not modified", 100, true, 10}, {"few readers", 3, false, 10}, {"many readers", 2000, false, 10}} {
+	}{{"not modified", 100, true, 10}, {"few readers", 3, false, 12}, {"many readers", 2000, false, 12}} {
 		c, pull := pullOf(t, k.readers, "limit=2000", k.tagged)
 		got := testing.AllocsPerRun(100, func() {
 			if _, _, problem := c.answers.receipts(context.Background(), c, pull, alice); problem != nil {

@@ -95,11 +95,13 @@ func openKeys(t testing.TB, path string, seed byte) *auth.Keys {
 	return keys
 }
 
-func (c *chat) Number() int32                              { return 0 }
-func (c *chat) Stopped() error                             { return c.stopped }
-func (c *chat) CaughtUp() time.Time                        { return c.caughtUp }
-func (c *chat) Position() int64                            { return c.state.Position() }
-func (c *chat) View(id []byte) (materialize.View, error)   { return c.state.View(id) }
+func (c *chat) Number() int32       { return 0 }
+func (c *chat) Stopped() error      { return c.stopped }
+func (c *chat) CaughtUp() time.Time { return c.caughtUp }
+func (c *chat) Position() int64     { return c.state.Position() }
+func (c *chat) View(id []byte, receipts bool) (materialize.View, error) {
+	return c.state.View(id, receipts)
+}
 func (c *chat) Wait(ctx context.Context, need int64) error { return c.state.Wait(ctx, need) }
 
 // write applies an event, and returns the position after it.
@@ -141,12 +143,30 @@ func sentEvent(id, sender string, people ...string) *events.MessageSent {
 	return e
 }
 
+// sentAt has a MessageSent claim a time.
+func sentAt(e *events.MessageSent, ms int64) *events.MessageSent {
+	e.SentAt = ms
+	return e
+}
+
 func (c *chat) read(id string, readers ...string) int64 {
 	c.t.Helper()
 	for _, reader := range readers {
 		c.write(&events.MessageRead{MessageID: []byte(id), ReaderID: []byte(reader), ReadAt: events.Unclaimed})
 	}
 	return c.next
+}
+
+// readAt is read for one who claims to have read so many milliseconds after t0.
+func (c *chat) readAt(id, reader string, ms int64) int64 {
+	c.t.Helper()
+	return c.write(&events.MessageRead{MessageID: []byte(id), ReaderID: []byte(reader), ReadAt: t0 + ms})
+}
+
+// erase writes a UserErased.
+func (c *chat) erase(user string) int64 {
+	c.t.Helper()
+	return c.write(&events.UserErased{UserID: []byte(user)})
 }
 
 func (c *chat) recall(id string) int64 {

@@ -64,6 +64,14 @@ type Config struct {
 	Now func() time.Time
 }
 
+// MemoryNeeded is about how many bytes a node may take, garbage included, if
+// nothing else in the process needs much: what the settings add up to. A memtable
+// that is being written takes several times its size.
+func (c *Config) MemoryNeeded() int64 {
+	const rest = 96 << 20
+	return c.MemoryBytes + c.CacheBytes + 5*c.MemtableBytes + backlogBytes + rest
+}
+
 // VisibleTo says who, beside the backend, may see the receipts of a message.
 type VisibleTo string
 
@@ -83,7 +91,7 @@ const (
 	DefaultMemoryBytes   = 128 << 20
 	DefaultCacheBytes    = 32 << 20
 	DefaultMemtableBytes = badgerstore.DefaultMemTableSize
-	DefaultFlushBytes    = 1 << 20
+	DefaultFlushBytes    = 2 << 20
 	DefaultFlushEvery    = 3 * time.Second
 	DefaultMaxWait       = 2 * time.Second
 	DefaultPollInterval  = 2 * time.Second
@@ -97,15 +105,33 @@ var ErrConfig = errors.New("bad setting")
 // metrics take as it is.
 var copyName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 
+// mistakes collects what is wrong with a configuration.
+type mistakes []error
+
+func (m *mistakes) check(ok bool, format string, args ...any) {
+	if !ok {
+		*m = append(*m, fmt.Errorf("%w: %s", ErrConfig, fmt.Sprintf(format, args...)))
+	}
+}
+
 // Validate returns an error for each mistake, joined; each names its flag, and
 // wraps [ErrConfig].
 func (c *Config) Validate() error {
-	var errs []error
-	check := func(ok bool, format string, args ...any) {
-		if !ok {
-			errs = append(errs, fmt.Errorf("%w: %s", ErrConfig, fmt.Sprintf(format, args...)))
-		}
-	}
+	var errs mistakes
+	check := errs.check
+	check(copyName.MatchString(c.Copy), "--copy must be 1-100 of letters, digits, '.', '_' and '-', the first a letter or digit, not %q", c.Copy)
+	check(c.MaxWait >= 0 && c.MaxWait <= 30*time.Second, "--max-wait must be from 0s to 30s, not %v", c.MaxWait)
+	check(c.PollInterval >= 100*time.Millisecond && c.PollInterval <= time.Hour, "--poll-interval must be from 100ms to 1h, not %v", c.PollInterval)
+	check(c.PollWindow >= c.PollInterval && c.PollWindow <= 24*time.Hour, "--poll-window must be from --poll-interval to 24h, not %v", c.PollWindow)
+	check(c.VisibleTo == Sender || c.VisibleTo == Participants, "--visible-to must be %s or %s, not %q", Sender, Participants, c.VisibleTo)
+	check(c.Secret != nil, "--internal-secret-file must name a file of keys")
+	return errors.Join(c.validateState(), errors.Join(errs...))
+}
+
+// validateState is Validate for what a rebuild needs.
+func (c *Config) validateState() error {
+	var errs mistakes
+	check := errs.check
 	if err := c.Connection.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("%w: %w", ErrConfig, err))
 	}
@@ -115,7 +141,6 @@ func (c *Config) Validate() error {
 	for _, s := range c.Skips {
 		check(s.Partition >= 0 && s.Offset >= 0, "--skip-record must be PARTITION@OFFSET, neither negative, not %v", s)
 	}
-	check(copyName.MatchString(c.Copy), "--copy must be 1-100 of letters, digits, '.', '_' and '-', the first a letter or digit, not %q", c.Copy)
 	check(c.Nodes >= 1, "--nodes must be 1 or more, not %d", c.Nodes)
 	check(c.Nodes < 1 || c.Node >= 0 && c.Node < c.Nodes, "--node must be from 0 to --nodes less one (%d), not %d", c.Nodes-1, c.Node)
 	check(c.DataDir != "", "--data must name a directory")
@@ -124,10 +149,5 @@ func (c *Config) Validate() error {
 	check(c.MemtableBytes >= 4<<20, "--store-memtable must be 4 MiB or more, not %d bytes", c.MemtableBytes)
 	check(c.FlushBytes >= 16<<10, "--flush-bytes must be 16 KiB or more, not %d bytes", c.FlushBytes)
 	check(c.FlushEvery >= 10*time.Millisecond && c.FlushEvery <= time.Minute, "--flush-every must be from 10ms to 1m, not %v", c.FlushEvery)
-	check(c.MaxWait >= 0 && c.MaxWait <= 30*time.Second, "--max-wait must be from 0s to 30s, not %v", c.MaxWait)
-	check(c.PollInterval >= 100*time.Millisecond && c.PollInterval <= time.Hour, "--poll-interval must be from 100ms to 1h, not %v", c.PollInterval)
-	check(c.PollWindow >= c.PollInterval && c.PollWindow <= 24*time.Hour, "--poll-window must be from --poll-interval to 24h, not %v", c.PollWindow)
-	check(c.VisibleTo == Sender || c.VisibleTo == Participants, "--visible-to must be %s or %s, not %q", Sender, Participants, c.VisibleTo)
-	check(c.Secret != nil, "--internal-secret-file must name a file of keys")
 	return errors.Join(errs...)
 }

@@ -22,6 +22,12 @@ func (s *Service) Routes() []server.Route {
 		{Method: http.MethodGet, Path: protocol.ReceiptsRoute, Access: server.Public, Handler: s.authenticated(s.serveReceipts)},
 		{Method: http.MethodGet, Path: protocol.StatusPath, Access: server.Public, Handler: s.authenticated(s.serveStatus)},
 		{Method: http.MethodGet, Path: protocol.UndecodablePath, Access: server.Public, Handler: s.authenticated(s.serveUndecodable)},
+		{Method: http.MethodGet, Path: protocol.DigestsPath, Access: server.Public, Handler: s.authenticated(s.ofPartition(s.digests))},
+		{Method: http.MethodGet, Path: protocol.MessageDigestsPath, Access: server.Public, Handler: s.authenticated(s.ofPartition(s.messageDigests))},
+		{Method: http.MethodGet, Path: protocol.CheckPath, Access: server.Public, Handler: s.authenticated(s.ofPartition(s.checkOf))},
+		{Method: http.MethodPost, Path: protocol.CheckPath, Access: server.Public, Handler: s.authenticated(s.ofPartition(s.beginCheck))},
+		{Method: http.MethodGet, Path: protocol.MessagePath, Access: server.Public, Handler: s.authenticated(s.serveMessage)},
+		{Method: http.MethodGet, Path: protocol.PartitionPath, Access: server.Public, Handler: s.authenticated(s.ofPartition(s.partition))},
 	}
 }
 

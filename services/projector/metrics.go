@@ -24,7 +24,7 @@ func newMetrics(s *Service) *metrics {
 	return &metrics{
 		pulls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "seenby_projector_pulls_total",
-			Help: "Pulls by what came of them: full, delta, not_modified, or the code of a problem.",
+			Help: "Pulls by what came of them: full, delta, restricted (by at or at_version), not_modified, or the code of a problem.",
 		}, []string{"result"}),
 		flush: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "seenby_projector_flush_seconds",
@@ -66,7 +66,9 @@ var (
 	descEvicted        = desc("evicted_total", "Messages that gave way in memory.")
 	descPruned         = desc("pruned_total", "Messages that were removed after they expired.")
 	descFlushes        = desc("flushes_total", "Flushes.")
-	descFlushedBytes   = desc("flushed_bytes_total", "Bytes of all flushes, about, before compression.")
+	descErasures       = desc("erasures_pending", "Erased people, of all partitions, whose names may still be in the store's files; nobody is shown them.")
+	descRemaining      = desc("records_remaining", "Records of the log that are not applied yet.")
+	descRate           = desc("records_per_second", "Records applied a second, over the last seconds.")
 	descStore          = desc("store_bytes", "Bytes that the store takes on disk.")
 	descCommitFailures = desc("position_commit_failures_total", "Times that positions could not be committed to the consumer group that lag tools look at.")
 )
@@ -78,7 +80,7 @@ type stateCollector struct{ service *Service }
 func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descPosition, descSaved, descEnd, descLag, descState, descRecords, descUndecodable, descWaiting,
 		descWaitingEvicted, descMessages, descDirty, descMemory, descMemoryLimit, descLoads, descEvicted, descPruned, descFlushes,
-		descFlushedBytes, descStore, descCommitFailures} {
+		descErasures, descRemaining, descRate, descStore, descCommitFailures} {
 		ch <- d
 	}
 }
@@ -115,7 +117,10 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	counter(descEvicted, sum.Evicted)
 	counter(descPruned, sum.Pruned)
 	counter(descFlushes, sum.Flushes)
-	counter(descFlushedBytes, sum.FlushedBytes)
+	gauge(descErasures, float64(sum.Erasures))
+	progress := n.progress(nil)
+	gauge(descRemaining, float64(progress.Remaining))
+	gauge(descRate, progress.PerSecond)
 	if bytes, err := diskUsage(n.config.DataDir); err == nil {
 		gauge(descStore, float64(bytes))
 	} else {
@@ -158,5 +163,5 @@ func addStats(sum *materialize.Stats, s materialize.Stats) {
 	sum.Evicted += s.Evicted
 	sum.Pruned += s.Pruned
 	sum.Flushes += s.Flushes
-	sum.FlushedBytes += s.FlushedBytes
+	sum.Erasures += s.Erasures
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/seenby/seenby/events"
 	"github.com/seenby/seenby/events/topic"
 	"github.com/seenby/seenby/projections"
+	"github.com/seenby/seenby/projections/badgerstore"
 	"github.com/seenby/seenby/projections/materialize"
 )
 
@@ -27,6 +28,9 @@ type node struct {
 	config  *Config
 	lineage projections.Lineage
 	store   materialize.Store
+	// disk is store, as it lies on disk.
+	disk    *badgerstore.Store
+	checks  checks
 	memory  *materialize.Memory
 	reader  *topic.Reader
 	answers answers
@@ -35,11 +39,13 @@ type node struct {
 	backlog   *backlog
 	publisher publisher
 	readers   gate
+	meter     meter
 }
 
 // openNode restores the node's partitions, and finds where in the log each goes
 // on. The reader reads from then on; nothing is applied before run.
-func openNode(ctx context.Context, c *Config, identity topic.Identity, m *metrics) (*node, error) {
+// committed is told how long each flush took.
+func openNode(ctx context.Context, c *Config, identity topic.Identity, committed func(time.Duration)) (*node, error) {
 	for _, s := range c.Skips {
 		if s.Partition >= identity.Partitions {
 			return nil, fmt.Errorf("%w: --skip-record %v: the topic has the partitions 0 to %d", ErrConfig, s, identity.Partitions-1)
@@ -51,8 +57,9 @@ func openNode(ctx context.Context, c *Config, identity topic.Identity, m *metric
 	if err != nil {
 		return nil, err
 	}
-	n.store = store
-	if err := n.openPartitions(ctx, identity, m); err != nil {
+	n.store, n.disk = store, store
+	n.checks.begin()
+	if err := n.openPartitions(ctx, identity, committed); err != nil {
 		return nil, errors.Join(err, n.close())
 	}
 	return n, nil
@@ -70,7 +77,7 @@ func (c *Config) lineage(identity topic.Identity) projections.Lineage {
 	}
 }
 
-func (n *node) openPartitions(ctx context.Context, identity topic.Identity, m *metrics) error {
+func (n *node) openPartitions(ctx context.Context, identity topic.Identity, committed func(time.Duration)) error {
 	start := make(map[int32]topic.Start)
 	for p := int32(n.config.Node); p < identity.Partitions; p += int32(n.config.Nodes) {
 		o := &owned{number: p, now: n.config.Now, logger: n.config.Logger,
@@ -79,7 +86,7 @@ func (n *node) openPartitions(ctx context.Context, identity topic.Identity, m *m
 		o.state, err = materialize.Open(materialize.Config{
 			Lineage:    n.lineage,
 			Partition:  p,
-			Store:      &timed{Store: n.store, now: n.config.Now, took: m.committed},
+			Store:      &timed{Store: n.store, now: n.config.Now, took: committed},
 			Memory:     n.memory,
 			FlushBytes: n.config.FlushBytes,
 		})
@@ -106,6 +113,11 @@ func (n *node) openPartitions(ctx context.Context, identity topic.Identity, m *m
 	for _, o := range n.owned {
 		o.newestEnd = n.reader.End
 	}
+	return nil
+}
+
+// publish has the node commit its positions from then on.
+func (n *node) publish() (err error) {
 	n.publisher.committer, err = topic.NewCommitter(n.config.Connection, n.config.Copy)
 	return err
 }
@@ -137,7 +149,10 @@ func (n *node) run(ctx context.Context) error {
 		})
 	}
 	wg.Go(func() { every(ctx, sampleEvery, n.sample) })
-	wg.Go(func() { every(ctx, commitEvery, func() { n.publisher.publish(ctx, n.owned) }) })
+	wg.Go(func() { n.check(ctx) })
+	if n.publisher.committer != nil {
+		wg.Go(func() { every(ctx, commitEvery, func() { n.publisher.publish(ctx, n.owned) }) })
+	}
 	err := n.poll(ctx)
 	cancel()
 	wg.Wait()
@@ -183,6 +198,7 @@ func (n *node) sample() {
 	for _, o := range n.owned {
 		o.CaughtUp()
 	}
+	n.measure()
 }
 
 // byNumber returns an owned partition, or nil.

@@ -3,21 +3,30 @@ package projector
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
+	"github.com/seenby/seenby/events"
 	"github.com/seenby/seenby/events/topic"
 	"github.com/seenby/seenby/projections/materialize"
 	"github.com/seenby/seenby/services/projector/protocol"
 )
 
 const (
-	// queueLength is how many batches may be on their way to a partition. When it
-	// is full, polling waits: a node's partitions share one disk, so that one
-	// which cannot keep up is rarely alone.
-	queueLength = 4
+	// queueLength is how many batches may be on their way to a partition; when it is
+	// full, polling waits. It has to outlast a flush of the partition, so that the
+	// others do not wait for it too; memory is bounded by the backlog.
+	queueLength = 256
 	// pruneEvery is how often what has expired is removed; it goes by whole hours
-	// of sent_at.
+	// of sent_at. choreApart is how long the partition applies between two steps of
+	// removing, and of scrubbing.
 	pruneEvery = time.Hour
+	choreApart = 20 * time.Millisecond
+	// scrubEvery is how often it is seen whether there is something to scrub.
+	scrubEvery = 10 * time.Second
+	// catchUpFlushes is how many times longer than else what was applied may be
+	// unsaved while the partition catches up: it is quickly applied again.
+	catchUpFlushes = 10
 )
 
 // owned is one partition of the node. Its state is changed by one goroutine,
@@ -34,6 +43,13 @@ type owned struct {
 	queue   chan queued
 	backlog *backlog
 	fresh   freshness
+	// until is the first offset that is not applied, 0: all are. past says that it
+	// was come to.
+	until int64
+	past  atomic.Bool
+	// busy and idle are how long the partition applied records, flushes included, and
+	// waited for some. They are run's until it returns.
+	busy, idle time.Duration
 }
 
 var _ source = (*owned)(nil)
@@ -41,7 +57,9 @@ var _ source = (*owned)(nil)
 func (o *owned) Number() int32   { return o.number }
 func (o *owned) Position() int64 { return o.state.Position() }
 
-func (o *owned) View(id []byte) (materialize.View, error) { return o.state.View(id) }
+func (o *owned) View(id []byte, receipts bool) (materialize.View, error) {
+	return o.state.View(id, receipts)
+}
 
 func (o *owned) Wait(ctx context.Context, position int64) error { return o.state.Wait(ctx, position) }
 
@@ -80,23 +98,63 @@ func (o *owned) run(ctx context.Context, firstFlush, flushEvery, firstPrune time
 	defer flush.Stop()
 	prune := time.NewTimer(firstPrune)
 	defer prune.Stop()
+	scrub := time.NewTimer(scrubEvery)
+	defer scrub.Stop()
+	late := 0 // flushes that were put off
+	since := o.now()
 	for {
 		select {
 		case <-ctx.Done():
+			begun := o.now()
 			o.saveLast()
+			o.busy += o.now().Sub(begun)
 			return
 		case batch := <-o.queue:
-			o.must(func() error { return o.state.Apply(batch.Records) })
+			begun := o.now()
+			o.idle += begun.Sub(since)
+			o.must(func() error { return o.state.Apply(o.within(batch.Records)) })
 			o.must(func() error { return batch.Err })
 			o.backlog.leave(batch)
+			since = o.now()
+			o.busy += since.Sub(begun)
 		case <-flush.C:
-			o.must(o.state.Flush)
+			if late++; !o.CaughtUp().IsZero() || late >= catchUpFlushes {
+				o.must(o.state.Flush)
+				late = 0
+			}
 			flush.Reset(flushEvery)
 		case <-prune.C:
-			o.must(o.prune)
-			prune.Reset(pruneEvery)
+			prune.Reset(o.chore(o.prune, pruneEvery))
+		case <-scrub.C:
+			scrub.Reset(o.chore(o.state.Scrub, scrubEvery))
 		}
 	}
+}
+
+// within returns the records that are to be applied.
+func (o *owned) within(recs []events.Record) []events.Record {
+	n := len(recs)
+	if o.until == 0 || n == 0 || recs[n-1].Offset < o.until {
+		return recs
+	}
+	for n > 0 && recs[n-1].Offset >= o.until {
+		n--
+	}
+	o.past.Store(true)
+	return recs[:n]
+}
+
+// chore does a step of some work, and returns after which time to go on with it.
+func (o *owned) chore(step func() (done bool, err error), otherwise time.Duration) time.Duration {
+	next := otherwise
+	o.must(func() error {
+		done, err := step()
+		if !done {
+			next = choreApart
+		}
+		return err
+	})
+	return next
 }
 
 // must does something unless the partition has stopped, and stops it if that
@@ -121,7 +179,7 @@ func (o *owned) saveLast() {
 	}
 }
 
-func (o *owned) prune() error {
-	_, err := o.state.Prune(o.now().UnixMilli())
-	return err
+func (o *owned) prune() (done bool, err error) {
+	_, done, err = o.state.Prune(o.now().UnixMilli())
+	return done, err
 }

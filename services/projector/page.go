@@ -1,7 +1,7 @@
 package projector
 
 import (
-	"sort"
+	"math"
 
 	"github.com/seenby/seenby/projections"
 	"github.com/seenby/seenby/services/contract"
@@ -19,10 +19,18 @@ type page struct {
 	truncated bool
 	// delta says that the pages hold what was added since a version, not the
 	// whole set.
-	delta    bool
-	receipts []projections.Receipt
+	delta bool
+	// restricted says that the page is not about the whole set of its version.
+	restricted bool
+	receipts   []projections.Receipt
 	// next is the cursor of the next page, or empty.
 	next string
+
+	// part is what was asked for, and cut is where to find it; uncounted says that
+	// the counts are not those of the part yet.
+	part      contract.Part
+	cut       cut
+	uncounted bool
 }
 
 // paging is what turns a message and a pull into a page.
@@ -31,67 +39,140 @@ type paging struct {
 	sealer       contract.Sealer
 }
 
-// page selects what the pull is answered with. The order of receipts in a
-// message is that of their offsets, so a version, and a page, is a cut through
-// them: a message changes only by appending, or by a recall, after which pages
-// of an older version cannot be had.
+// page decides what the pull is answered with, all but what takes looking at
+// receipts, which fill does: whoever has the version already does not need them.
+// The order of receipts in a message is that of their offsets, so a version is a
+// cut through them: a message changes only by appending, or by what takes
+// something away, after which pages of an older version cannot be had.
 func (s *paging) page(m *projections.Message, pull *contract.Pull) (*page, *contract.Problem) {
+	pg := &page{part: pull.Part, restricted: pull.Part.Restricted()}
 	if pull.Cursor != nil {
-		return s.continued(m, pull)
-	}
-	pg := &page{at: m.Version, readCount: m.ReadCount(), truncated: m.Truncated()}
-	since, presented := int64(0), int64(0)
-	first := 0
-	if v := pull.Since; v != nil {
-		presented = v.Next
-		if s.countsFrom(m, v) {
-			since, first = v.Next, addedBefore(m, v.Next)
+		if problem := s.continues(pg, m, pull.Cursor); problem != nil {
+			return nil, problem
 		}
+	} else {
+		s.begin(pg, m)
 	}
-	s.fill(pg, m, contract.Cursor{Since: since, Presented: presented, Index: first}, pull.Limit, len(m.Receipts))
+	pg.version = contract.Version{Log: s.log, Lineage: s.lineage, Next: pg.at}.Encode(m.ID)
+	pg.complete = isComplete(m, pg.readCount)
 	return pg, nil
 }
 
-// countsFrom says whether what was added since v is all that changed since v.
-func (s *paging) countsFrom(m *projections.Message, v *contract.Version) bool {
-	return v.Log == s.log && v.Lineage == s.lineage && (!m.Recalled || m.Version <= v.Next)
+func isComplete(m *projections.Message, readCount int) bool {
+	return !m.Recalled && readCount >= m.RecipientCount()
 }
 
-// continued is page for a pull that presents a cursor. The page is of the
-// cursor's version although the message may have gone on.
-func (s *paging) continued(m *projections.Message, pull *contract.Pull) (*page, *contract.Problem) {
-	c := *pull.Cursor
-	last := addedBefore(m, c.Next)
+// begin has pg be the first page of the current version.
+func (s *paging) begin(pg *page, m *projections.Message) {
+	pg.at = m.Version()
+	pg.cut = cutOf(pg.part, pg.at)
+	pg.uncounted = pg.restricted
+	pg.readCount, pg.truncated = m.ReadCount(), m.Truncated()
+	if s.countsFrom(m, pg.part) {
+		pg.delta, pg.cut.after = true, pg.part.Version.Next
+	}
+}
+
+// countsFrom says whether what was added since the version of part is all that
+// changed since.
+func (s *paging) countsFrom(m *projections.Message, part contract.Part) bool {
+	v := part.Version
+	return part.Kind == contract.PartSince && v.Log == s.log && v.Lineage == s.lineage && v.Next >= m.Sent && v.Next >= m.TakenAway()
+}
+
+// continues has pg be the page that the cursor leads to. It is of the cursor's
+// version although the message may have gone on.
+func (s *paging) continues(pg *page, m *projections.Message, c *contract.Cursor) *contract.Problem {
 	switch {
 	case c.Log != s.log || c.Lineage != s.lineage:
-		return nil, contract.NewProblem(contract.CursorGone, "the cursor is of another topic, generation or lineage: pull again without it")
-	case m.Recalled || c.Index > last:
-		// The latter: an ID that was used again after its message expired.
-		return nil, contract.NewProblem(contract.CursorGone, "something was taken away since the first page: pull again without the cursor")
+		return contract.NewProblem(contract.CursorGone, "the cursor is of another topic, generation or lineage: pull again without it")
+	case m.TakenAway() > c.Next || m.Sent > c.Next:
+		return contract.NewProblem(contract.CursorGone, "something was taken away since the first page: pull again without the cursor")
 	}
-	pg := &page{at: c.Next, readCount: c.ReadCount, truncated: c.ReadCount > last}
-	s.fill(pg, m, c, pull.Limit, last)
-	return pg, nil
+	pg.at, pg.readCount, pg.truncated, pg.delta = c.Next, c.ReadCount, c.Truncated, c.Delta
+	pg.cut = cutOf(pg.part, pg.at)
+	pg.cut.index = c.Index
+	return nil
 }
 
-// fill sets what all pages of a pull have in common, and the receipts from
-// c.Index on, of which there are last at the page's version.
-func (s *paging) fill(pg *page, m *projections.Message, c contract.Cursor, limit, last int) {
-	pg.version = contract.Version{Log: s.log, Lineage: s.lineage, Next: pg.at}.Encode(m.ID)
-	pg.complete = !m.Recalled && pg.readCount >= m.RecipientCount()
-	pg.delta = c.Since > 0
+// needs says whether fill has to look at receipts.
+func (pg *page) needs(limit int) bool {
+	// To most messages nothing was added since.
+	return pg.uncounted || limit > 0 && pg.cut.after < pg.at
+}
+
+// fill counts what only receipts tell, selects those of the page, limit at most,
+// and says where the next page begins if there are more.
+func (s *paging) fill(pg *page, m *projections.Message, limit int) (err error) {
+	if pg.uncounted {
+		if pg.readCount, pg.truncated, err = pg.cut.count(m); err != nil {
+			return err
+		}
+		pg.complete = isComplete(m, pg.readCount)
+	}
 	if limit == 0 {
-		return
+		return nil
 	}
-	end := min(c.Index+limit, last)
-	pg.receipts = m.Receipts[c.Index:end]
-	if end < last {
-		c.Log, c.Lineage, c.Next, c.Index, c.ReadCount = s.log, s.lineage, pg.at, end, pg.readCount
-		pg.next = c.Encode(m.ID, s.sealer)
-	}
+	pg.receipts = make([]projections.Receipt, 0, min(limit, max(0, m.Receipts.Len()-pg.cut.index)))
+	return pg.cut.each(m, func(r projections.Receipt) bool {
+		if _, listed := m.Shown(r); !listed {
+			return true
+		}
+		if len(pg.receipts) == limit {
+			pg.next = contract.Cursor{Log: s.log, Lineage: s.lineage, Next: pg.at, Part: pg.part, Delta: pg.delta,
+				Index: r.Index, ReadCount: pg.readCount, Truncated: pg.truncated}.Encode(m.ID, s.sealer)
+			return false
+		}
+		pg.receipts = append(pg.receipts, r)
+		return true
+	})
 }
 
-// addedBefore is how many of the message's receipts have offsets below next.
-func addedBefore(m *projections.Message, next int64) int {
-	return sort.Search(len(m.Receipts), func(i int) bool { return m.Receipts[i].Offset >= next })
+// cut says which of a message's receipts are meant: from an index on those with
+// offsets from after to below before, read at latest or earlier.
+type cut struct {
+	index         int
+	after, before int64
+	latest        int64
+}
+
+// cutOf is the part of a set as of a version, but for what since leaves out.
+func cutOf(part contract.Part, version int64) cut {
+	c := cut{before: version, latest: math.MaxInt64}
+	switch part.Kind {
+	case contract.PartAt:
+		c.latest = part.At
+	case contract.PartAtVersion:
+		// What is below it had been applied before any page was given out.
+		c.before = part.Version.Next
+	case contract.WholeSet, contract.PartSince:
+	}
+	return c
+}
+
+// each calls f with the receipts that are meant, until f returns false.
+func (c cut) each(m *projections.Message, f func(projections.Receipt) bool) error {
+	return m.EachReceipt(max(c.index, m.Receipts.FirstSince(c.after)), func(r projections.Receipt) bool {
+		switch {
+		case r.Offset >= c.before:
+			return false
+		case r.Offset < c.after || r.ReadAt > c.latest:
+			return true
+		}
+		return f(r)
+	})
+}
+
+// count is how many of the receipts that are meant count, and whether some of
+// those are not listed.
+func (c cut) count(m *projections.Message) (n int, truncated bool, err error) {
+	err = c.each(m, func(r projections.Receipt) bool {
+		counts, listed := m.Shown(r)
+		if counts {
+			n++
+		}
+		truncated = truncated || counts && !listed
+		return true
+	})
+	return n, truncated, err
 }

@@ -27,8 +27,8 @@ type source interface {
 	// ends or the partition has stopped.
 	Wait(ctx context.Context, position int64) error
 	// View returns a message as of one position, which is no less than any
-	// position that was returned before.
-	View(id []byte) (materialize.View, error)
+	// position that was returned before; with all its receipts if they are wanted.
+	View(id []byte, receipts bool) (materialize.View, error)
 }
 
 // answers decides what a pull is answered with.
@@ -57,6 +57,7 @@ func newAnswers(c *Config, l projections.Lineage) answers {
 const (
 	resultFull        = "full"
 	resultDelta       = "delta"
+	resultRestricted  = "restricted"
 	resultNotModified = "not_modified"
 )
 
@@ -80,43 +81,72 @@ func (a *answers) receipts(ctx context.Context, src source, pull *contract.Pull,
 	if problem != nil {
 		return contract.Answer{}, "", problem
 	}
-	view, err := src.View([]byte(pull.MessageID))
-	if err != nil {
-		return contract.Answer{}, "", unavailable().Because(err)
+	// The receipts may have to come from disk. Most pulls need none, and it shows
+	// only with the message whether one does.
+	for receipts := false; ; receipts = true {
+		view, err := src.View([]byte(pull.MessageID), receipts)
+		if err != nil {
+			return contract.Answer{}, "", unavailable().Because(err)
+		}
+		answer, result, problem, done := a.show(src.Number(), &view, caughtUp, pull, caller)
+		if done || problem != nil {
+			return answer, result, problem
+		}
 	}
-	now := a.now()
-	if !view.Found || a.expired(&view.Message, now) || !a.maySee(&view.Message, caller) {
-		return contract.Answer{}, "", contract.NewProblem(contract.NotFound, "there is no such message, or it is not yours to see")
+}
+
+// show answers a pull by a view. It is not done if it needs the receipts and the
+// view has not all.
+func (a *answers) show(partition int32, view *materialize.View, caughtUp time.Time, pull *contract.Pull, caller contract.Caller) (answer contract.Answer, result string, problem *contract.Problem, done bool) {
+	m, now := &view.Message, a.now()
+	if !view.Found || a.expired(m, now) || !a.maySee(m, caller) {
+		return answer, "", contract.NewProblem(contract.NotFound, "there is no such message, or it is not yours to see"), true
 	}
-	pg, problem := a.page(&view.Message, pull)
+	pg, problem := a.page(m, pull)
 	if problem != nil {
-		return contract.Answer{}, "", problem
+		return answer, "", problem, true
 	}
-	answer = contract.Answer{Status: http.StatusOK, Header: a.header(src.Number(), &view, pg, lagSince(caughtUp, now))}
-	if pull.AnyMatch || matches(pull.IfNoneMatch, pg.version) {
-		answer.Status = http.StatusNotModified
+	// A restricted page has no entity tag to match.
+	if !pg.restricted && (pull.AnyMatch || matches(pull.IfNoneMatch, pg.version)) {
+		answer = contract.Answer{Status: http.StatusNotModified, Header: a.header(partition, view, pg, lagSince(caughtUp, now))}
 		delete(answer.Header, "Content-Type")
-		return answer, resultNotModified, nil
+		return answer, resultNotModified, nil, true
 	}
-	answer.Body = appendBody(make([]byte, 0, bodySize(&view.Message, pg)), &view.Message, pg)
-	if pg.delta {
-		return answer, resultDelta, nil
+	if pg.needs(pull.Limit) {
+		if !m.Receipts.Whole() {
+			return answer, "", nil, false
+		}
+		if err := a.fill(pg, m, pull.Limit); err != nil {
+			return answer, "", unavailable().Because(err), true
+		}
 	}
-	return answer, resultFull, nil
+	answer = contract.Answer{Status: http.StatusOK, Header: a.header(partition, view, pg, lagSince(caughtUp, now))}
+	answer.Body = appendBody(make([]byte, 0, bodySize(m, pg)), m, pg)
+	switch {
+	case pg.delta:
+		return answer, resultDelta, nil, true
+	case pg.restricted:
+		return answer, resultRestricted, nil, true
+	}
+	return answer, resultFull, nil, true
 }
 
 // presented is the position that the caller must see at least: that of every
 // version and position of this log that was presented. A version of another log
-// says nothing here; a position of another log promised something that cannot
-// be kept.
+// says nothing here, and as at_version it is refused, as it is of another lineage;
+// a position of another log promised something that cannot be kept.
 func (a *answers) presented(partition int32, pull *contract.Pull) (need int64, problem *contract.Problem) {
+	part := pull.Part
+	if v := part.Version; pull.Cursor == nil && part.Kind == contract.PartAtVersion && (v.Log != a.log || v.Lineage != a.lineage) {
+		return 0, contract.NewProblem(contract.BadVersion, "at_version is of another topic, generation or lineage: what it showed cannot be told from here")
+	}
 	for _, p := range pull.MinPositions {
 		if p.Log != a.log {
 			return 0, contract.NewProblem(contract.PositionGone, "min_position is of another topic or generation: pull again without it")
 		}
 		need = max(need, p.Next[partition])
 	}
-	if v := pull.Since; v != nil && v.Log == a.log {
+	if v := part.Version; v.Log == a.log {
 		need = max(need, v.Next)
 	}
 	if c := pull.Cursor; c != nil && c.Log == a.log {
@@ -167,7 +197,7 @@ func (a *answers) expired(m *projections.Message, now time.Time) bool {
 }
 
 func (a *answers) maySee(m *projections.Message, caller contract.Caller) bool {
-	if caller.Backend || caller.Subject == m.SenderID() {
+	if sender, known := m.SenderID(); caller.Backend || known && caller.Subject == sender {
 		return true
 	}
 	return a.visibleTo == Participants && m.IsRecipient(caller.Subject)
@@ -183,7 +213,9 @@ func matches(tags []string, version string) bool {
 	return false
 }
 
-// header returns the headers of a 200; a 304 has them but Content-Type.
+// header returns the headers of a 200; a 304 has them but Content-Type. A
+// restricted page does not change with the message's version, and nobody polls
+// for it: it has no entity tag and no Seenby-Poll.
 func (a *answers) header(partition int32, view *materialize.View, pg *page, lag time.Duration) http.Header {
 	poll := a.poll
 	if pg.complete || view.Message.Recalled {
@@ -198,11 +230,13 @@ func (a *answers) header(partition int32, view *materialize.View, pg *page, lag 
 		poll,
 	}
 	v := values[:]
-	return http.Header{
+	h := http.Header{
 		"Content-Type":    v[0:1:1],
-		"Etag":            v[1:2:2],
 		"Seenby-Position": v[2:3:3],
 		"Seenby-Lag-Ms":   v[3:4:4],
-		"Seenby-Poll":     v[4:5:5],
 	}
+	if !pg.restricted {
+		h["Etag"], h["Seenby-Poll"] = v[1:2:2], v[4:5:5]
+	}
+	return h
 }

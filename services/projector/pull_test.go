@@ -223,7 +223,8 @@ func TestPullEqualURLEqualVersionEqualBody(t *testing.T) {
 	c := newChat(t)
 	c.send("m1", "a", "b", "c")
 	c.read("m1", "a", "b", "c")
-	for _, query := range []string{"", "limit=1", "limit=0", params("since", c.version("m1", 2), "limit", "1")} {
+	for _, query := range []string{"", "limit=1", "limit=0", params("since", c.version("m1", 2), "limit", "1"),
+		params("at_version", c.version("m1", 2), "limit", "1"), params("at", "2026-11-23T08:00:00Z", "limit", "1"), "at=9999-12-31T23:59:59Z"} {
 		before := c.pull(alice, "m1", query)
 		c.send("other "+strconv.Quote(query), "a")
 		c.read("m1", "a")
@@ -340,6 +341,7 @@ func TestPullNotFoundIsOne(t *testing.T) {
 	want(t, none, "404 not_found")
 	for _, id := range []string{"hidden", "recalled", "expired", "none"} {
 		for _, query := range []string{"", "limit=0", params("since", c.version(id, 1)), params("min_position", c.position(2)),
+			params("at_version", c.version(id, 1)), "at=2026-11-23T08:00:00Z",
 			params("cursor", contract.Cursor{Log: 9, Next: 1}.Encode(id, c.keys))} {
 			r := c.pull(bob, id, query, "*")
 			if !reflect.DeepEqual(r, none) {
@@ -377,7 +379,20 @@ func TestPullFreshness(t *testing.T) {
 		"since of another lineage": {params: func(c *chat) string {
 			return params("since", contract.Version{Log: c.answers.log, Lineage: 99, Next: far}.Encode("m1"))
 		}, page: "503 not_fresh"},
-		"since of another log":           {params: func(c *chat) string { return params("since", contract.Version{Log: 99, Next: far}.Encode("m1")) }, page: "active full [] 0 of 1"},
+		"since of another log": {params: func(c *chat) string { return params("since", contract.Version{Log: 99, Next: far}.Encode("m1")) }, page: "active full [] 0 of 1"},
+		"at_version":           {params: func(c *chat) string { return params("at_version", c.version("m1", far)) }, page: "503 not_fresh"},
+		"at_version reached":   {params: func(c *chat) string { return params("at_version", c.version("m1", c.next)) }, page: "active full [] 0 of 1"},
+		"at_version of another lineage": {params: func(c *chat) string {
+			return params("at_version", contract.Version{Log: c.answers.log, Lineage: 99, Next: far}.Encode("m1"))
+		}, page: "400 bad_version"},
+		"at_version of another log": {params: func(c *chat) string {
+			return params("at_version", contract.Version{Log: 99, Lineage: c.answers.lineage, Next: 1}.Encode("m1"))
+		}, page: "400 bad_version"},
+		"bad version before gone position": {params: func(*chat) string {
+			return params("at_version", contract.Version{Log: 99, Next: 1}.Encode("m1"), "min_position", positionOf(99, 0, 1))
+		}, page: "400 bad_version"},
+		"at a time, and a tag": {params: func(*chat) string { return "at=2026-11-23T08:00:00Z" },
+			tags: func(c *chat) []string { return []string{`W/"` + c.version("m1", far) + `"`} }, page: "503 not_fresh"},
 		"tag":                            {tags: func(c *chat) []string { return []string{`"x", W/"` + c.version("m1", far) + `"`} }, page: "503 not_fresh"},
 		"tag of another message":         {tags: func(c *chat) []string { return []string{`W/"` + c.version("m2", far) + `"`} }, page: "active full [] 0 of 1"},
 		"tag of another log":             {tags: func(*chat) []string { return []string{`"` + contract.Version{Log: 99, Next: far}.Encode("m1") + `"`} }, page: "active full [] 0 of 1"},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/seenby/seenby/services/projector/protocol"
 )
@@ -26,7 +27,7 @@ func (s *Service) Ready() error {
 	var reasons []string
 	for _, state := range []protocol.State{protocol.Starting, protocol.Behind, protocol.Stopped} {
 		if ps := byState[state]; len(ps) > 0 {
-			reasons = append(reasons, describe(state, ps))
+			reasons = append(reasons, describe(state, ps)+pace(state, n.progress(nil)))
 		}
 	}
 	if err := n.reader.Trouble(); err != nil {
@@ -59,4 +60,13 @@ func describe(state protocol.State, ps []protocol.PartitionStatus) string {
 		}
 	}
 	return s
+}
+
+// pace says how long a node that catches up may take.
+func pace(state protocol.State, p protocol.Progress) string {
+	if state != protocol.Starting || p.PerSecond == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d applied, %.0f a second, about %s left", p.Applied, p.PerSecond,
+		(time.Duration(p.SecondsLeft * float64(time.Second))).Round(time.Second))
 }

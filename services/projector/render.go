@@ -12,7 +12,11 @@ import (
 func appendBody(b []byte, m *projections.Message, pg *page) []byte {
 	b = appendMember(b, `{"message_id":`, m.ID)
 	b = appendMember(b, `,"conversation_id":`, m.ConversationID)
-	b = appendMember(b, `,"sender_id":`, m.SenderID())
+	if sender, known := m.SenderID(); known {
+		b = appendMember(b, `,"sender_id":`, sender)
+	} else {
+		b = append(b, `,"sender_id":null`...)
+	}
 	b = append(b, `,"sent_at":"`...)
 	b = contract.AppendTime(b, m.SentAt)
 	if m.Recalled {
@@ -60,7 +64,8 @@ func appendBody(b []byte, m *projections.Message, pg *page) []byte {
 // its buffer.
 func bodySize(m *projections.Message, pg *page) int {
 	const frame, receipt = 320, len(`{"reader_id":"","read_at":"2006-01-02T15:04:05.000Z"},`)
-	n := frame + len(m.ID) + len(m.ConversationID) + len(m.SenderID()) + len(pg.version) + len(pg.next)
+	sender, _ := m.SenderID()
+	n := frame + len(m.ID) + len(m.ConversationID) + len(sender) + len(pg.version) + len(pg.next)
 	for _, r := range pg.receipts {
 		n += receipt + len(m.Reader(r))
 	}

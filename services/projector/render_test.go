@@ -3,57 +3,71 @@ package projector
 import (
 	"encoding/json"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
-	"github.com/seenby/seenby/events"
 	"github.com/seenby/seenby/projections"
 )
 
 const t0 = 1_795_420_800_000 // 2026-11-23T08:00:00Z
 
-func roster(sender string, recipients, optedOut []string) *projections.Roster {
-	e := &events.MessageSent{SenderID: []byte(sender)}
-	for _, id := range recipients {
-		e.Recipients = append(e.Recipients, []byte(id))
+// message is the message as it is, and its receipts.
+func (c *chat) message(id string) (m *projections.Message, receipts []projections.Receipt) {
+	c.t.Helper()
+	v, err := c.View([]byte(id), true)
+	if err != nil || !v.Found {
+		c.t.Fatalf("%q: found %v, %v", id, v.Found, err)
 	}
-	for _, id := range optedOut {
-		e.OptedOut = append(e.OptedOut, []byte(id))
+	err = v.Message.EachReceipt(0, func(r projections.Receipt) bool {
+		receipts = append(receipts, r)
+		return true
+	})
+	if err != nil {
+		c.t.Fatal(err)
 	}
-	return projections.NewRoster(e)
+	return &v.Message, receipts
 }
 
 func TestAppendBodyGolden(t *testing.T) {
-	listed := projections.Message{ID: "m1", ConversationID: "c1", SentAt: t0, Roster: roster("alice", []string{"bob", "carol"}, []string{"dave", "carol"})}
-	listed.Sender, _ = listed.Roster.Number("alice")
-	bob, _ := listed.Roster.Number("bob")
-	listed.Receipts = []projections.Receipt{{Person: bob, ReadAt: t0 + 4120, Offset: 7}}
-	recalled := listed
-	recalled.Recalled, recalled.Receipts = true, nil
-	counted := projections.Message{ID: "m\"2\\", ConversationID: "c\u2028", SentAt: -1, SenderName: "é\u2029", RecipientsGiven: 9,
-		Readers: []string{"r1", "</r2>"}, Receipts: []projections.Receipt{{Person: 1, ReadAt: 0}, {Person: 0, ReadAt: 999}}}
+	c := newChat(t)
+	c.now = c.now.Add(time.Minute)
+	for _, id := range []string{"m1", "m3"} {
+		c.write(sentAt(sentEvent(id, "alice", "bob", "!carol"), t0))
+		c.readAt(id, "bob", 4120)
+	}
+	listed, bobs := c.message("m1")
+	c.recall("m3")
+	recalled, _ := c.message("m3")
+	c.now = time.UnixMilli(5000)
+	odd := sentEvent("m\"2\\", "é\u2029", "#9")
+	odd.ConversationID = []byte("c\u2028")
+	c.write(sentAt(odd, -1))
+	c.readAt(string(odd.MessageID), "</r2>", -t0)
+	c.readAt(string(odd.MessageID), "r1", 999-t0)
+	counted, crowd := c.message(string(odd.MessageID))
 	for _, c := range []struct {
 		name string
-		m    projections.Message
+		m    *projections.Message
 		page page
 		want string
 	}{
-		{"listed", listed, page{version: "V", readCount: 1, complete: true, delta: true, receipts: listed.Receipts, next: "N"},
+		{"listed", listed, page{version: "V", readCount: 1, complete: true, delta: true, receipts: bobs, next: "N"},
 			`{"message_id":"m1","conversation_id":"c1","sender_id":"alice","sent_at":"2026-11-23T08:00:00.000Z","state":"active","version":"V",` +
 				`"read_count":1,"recipient_count":1,"opted_out_count":1,"complete":true,"truncated":false,"delta":true,` +
 				`"readers":[{"reader_id":"bob","read_at":"2026-11-23T08:00:04.120Z"}],"next":"N"}`},
 		{"recalled", recalled, page{version: "V"},
-			`{"message_id":"m1","conversation_id":"c1","sender_id":"alice","sent_at":"2026-11-23T08:00:00.000Z","state":"recalled","version":"V",` +
+			`{"message_id":"m3","conversation_id":"c1","sender_id":"alice","sent_at":"2026-11-23T08:00:00.000Z","state":"recalled","version":"V",` +
 				`"read_count":0,"recipient_count":1,"opted_out_count":1,"complete":false,"truncated":false,"delta":false,"readers":[],"next":null}`},
-		{"count-only, escaped", counted, page{version: "V", readCount: 20_001, truncated: true, receipts: counted.Receipts},
+		{"count-only, escaped", counted, page{version: "V", readCount: 20_001, truncated: true, receipts: crowd},
 			`{"message_id":"m\"2\\","conversation_id":"c\u2028","sender_id":"é\u2029","sent_at":"1969-12-31T23:59:59.999Z","state":"active","version":"V",` +
 				`"read_count":20001,"recipient_count":9,"opted_out_count":null,"complete":false,"truncated":true,"delta":false,` +
 				`"readers":[{"reader_id":"</r2>","read_at":"1970-01-01T00:00:00.000Z"},{"reader_id":"r1","read_at":"1970-01-01T00:00:00.999Z"}],"next":null}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := string(appendBody(nil, &c.m, &c.page)); got != c.want {
+			if got := string(appendBody(nil, c.m, &c.page)); got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
 		})
@@ -63,15 +77,18 @@ func TestAppendBodyGolden(t *testing.T) {
 // TestBodySize: a body must not outgrow what was reserved for it, unless it has
 // to be escaped.
 func TestBodySize(t *testing.T) {
-	m := projections.Message{ID: strings.Repeat("m", 128), ConversationID: strings.Repeat("c", 128), SentAt: t0,
-		Roster: roster(strings.Repeat("s", 128), []string{"bob"}, nil)}
-	m.Sender, _ = m.Roster.Number(strings.Repeat("s", 128))
+	c := newChat(t)
+	e := sentEvent(strings.Repeat("m", 128), strings.Repeat("s", 128), "bob")
+	e.ConversationID = []byte(strings.Repeat("c", 128))
+	c.write(e)
+	c.read(string(e.MessageID), "bob")
+	m, receipts := c.message(string(e.MessageID))
 	pg := page{version: strings.Repeat("v", 30), next: strings.Repeat("n", 100), readCount: 1 << 30}
 	for range 2000 {
-		pg.receipts = append(pg.receipts, projections.Receipt{ReadAt: t0})
+		pg.receipts = append(pg.receipts, receipts...)
 	}
-	size := bodySize(&m, &pg)
-	if body := appendBody(make([]byte, 0, size), &m, &pg); cap(body) != size {
+	size := bodySize(m, &pg)
+	if body := appendBody(make([]byte, 0, size), m, &pg); cap(body) != size {
 		t.Errorf("a body of %d bytes outgrew %d", len(body), size)
 	}
 }
@@ -145,26 +162,32 @@ func TestAppendBodyReadsBack(t *testing.T) {
 		}
 		return s
 	}
-	for range 300 {
-		m := projections.Message{ID: id(), ConversationID: id(), SenderName: id(), SentAt: rnd.Int64N(4e12), RecipientsGiven: uint32(rnd.IntN(50))}
-		for i := range rnd.IntN(20) {
-			m.Readers = append(m.Readers, id())
-			m.Receipts = append(m.Receipts, projections.Receipt{Person: uint32(i), ReadAt: rnd.Int64N(4e12)})
+	for range 100 {
+		c := newChat(t)
+		at := rnd.Int64N(4e12)
+		c.now = time.UnixMilli(at + rnd.Int64N(testRetention.Milliseconds()))
+		e := sentEvent(id(), id(), "#"+strconv.Itoa(rnd.IntN(50)))
+		e.ConversationID = []byte(id())
+		c.write(sentAt(e, at))
+		for range rnd.IntN(20) {
+			c.readAt(string(e.MessageID), id(), rnd.Int64N(4e12)-t0)
 		}
-		pg := page{version: "V", readCount: rnd.IntN(99), complete: rnd.IntN(2) == 0, delta: rnd.IntN(2) == 0, receipts: m.Receipts}
-		body := appendBody(nil, &m, &pg)
+		m, receipts := c.message(string(e.MessageID))
+		pg := page{version: "V", readCount: rnd.IntN(99), complete: rnd.IntN(2) == 0, delta: rnd.IntN(2) == 0, receipts: receipts}
+		body := appendBody(nil, m, &pg)
 		var got answer
 		dec := json.NewDecoder(strings.NewReader(string(body)))
 		dec.DisallowUnknownFields()
 		if err := dec.Decode(&got); err != nil {
 			t.Fatalf("%s: %v", body, err)
 		}
-		if got.MessageID != m.ID || got.ConversationID != m.ConversationID || *got.SenderID != m.SenderName || got.SentAt.UnixMilli() != m.SentAt ||
-			got.State != "active" || got.Version != pg.version || got.ReadCount != pg.readCount || got.RecipientCount != int(m.RecipientsGiven) ||
-			got.OptedOutCount != nil || got.Complete != pg.complete || got.Delta != pg.delta || got.Next != nil || len(got.Readers) != len(m.Receipts) {
-			t.Fatalf("%+v became %s", m, body)
+		if got.MessageID != string(e.MessageID) || got.ConversationID != string(e.ConversationID) || *got.SenderID != string(e.SenderID) ||
+			got.SentAt.UnixMilli() != at || got.State != "active" || got.Version != pg.version || got.ReadCount != pg.readCount ||
+			got.RecipientCount != int(e.RecipientCount) || got.OptedOutCount != nil || got.Complete != pg.complete || got.Delta != pg.delta ||
+			got.Next != nil || len(got.Readers) != len(receipts) {
+			t.Fatalf("%+v became %s", e, body)
 		}
-		for i, r := range m.Receipts {
+		for i, r := range receipts {
 			if got.Readers[i].ReaderID != m.Reader(r) || got.Readers[i].ReadAt.UnixMilli() != r.ReadAt {
 				t.Fatalf("reader %d: %s", i, body)
 			}

@@ -67,9 +67,12 @@ func (s *Service) Run(ctx context.Context) error {
 		return err
 	}
 	s.await("its state is being restored")
-	n, err := openNode(ctx, &s.config, identity, s.metrics)
+	n, err := openNode(ctx, &s.config, identity, s.metrics.committed)
 	if err != nil {
 		return err
+	}
+	if err := n.publish(); err != nil {
+		return errors.Join(err, n.close())
 	}
 	s.config.Logger.Info("applying the log", "topic", s.config.Connection.Topic, "topic_id", protocol.TopicID(identity.ID).String(),
 		"copy", s.config.Copy, "node", s.config.Node, "partitions", len(n.owned), "lineage", fmt.Sprintf("%08x", n.lineage.ID()))
@@ -151,6 +154,7 @@ func (s *Service) Status() protocol.Status {
 	status.Partitions = n.lineage.Partitions
 	status.Generation = n.lineage.Generation
 	status.Lineage = n.lineage.ID()
+	status.Progress = n.progress(nil)
 	for _, o := range n.owned {
 		status.Owned = append(status.Owned, o.status())
 	}

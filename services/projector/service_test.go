@@ -544,7 +544,7 @@ func TestMetrics(t *testing.T) {
 	config.Registerer = registry
 	node := d.start(config)
 	node.becomesReady()
-	at := d.write(sentEvent("m1", "alice", "bob"), readEvent("m1", "bob"), readEvent("m1", "bob"), readEvent("m2", "bob"))
+	at := d.write(sentEvent("m1", "alice", "bob", "carol"), readEvent("m1", "bob"), readEvent("m1", "bob"), readEvent("m2", "bob"))
 	pull := &contract.Pull{MessageID: "m1", Limit: 1, MinPositions: []contract.Position{at}}
 	node.service.Receipts(t.Context(), pull, alice)
 	node.service.Receipts(t.Context(), pull, bob)

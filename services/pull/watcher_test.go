@@ -127,6 +127,43 @@ func TestViewIsASnapshot(t *testing.T) {
 	})
 }
 
+// TestErasure: an answer after an erasure replaces the set and may have no
+// sender; what comes then is added to it, under its version.
+func TestErasure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var since []string
+		w := newWatcher(t, Config{Transport: transport(func(r *http.Request) (*http.Response, error) {
+			since = append(since, r.URL.Query().Get("since"))
+			var body string
+			switch len(since) {
+			case 1:
+				body = strings.Replace(page("m1", "v1", false, 2, "a", "b"), "{", `{"sender_id": "alice", `, 1)
+			case 2:
+				body = strings.Replace(page("m1", "v2", false, 1, "b"), "{", `{"sender_id": null, `, 1)
+			default:
+				body = strings.Replace(page("m1", "v3", true, 2, "a"), "{", `{"sender_id": null, `, 1)
+			}
+			return httpResponse(200, nil, body), nil
+		})})
+		w.Look(Message{ID: "m1"})
+		for _, want := range []string{"alice [a b] 2", " [b] 1", " [b a] 2"} {
+			synctest.Wait()
+			v := w.View("m1")
+			var readers []string
+			for _, r := range v.Readers {
+				readers = append(readers, r.ReaderID)
+			}
+			if got := fmt.Sprintf("%s %v %d", v.SenderID, readers, v.ReadCount); got != want || v.Err != nil {
+				t.Errorf("got %q, %v, want %q", got, v.Err, want)
+			}
+			time.Sleep(2 * time.Second)
+		}
+		if want := []string{"", "v1", "v2"}; !slices.Equal(since[:3], want) {
+			t.Errorf("since was %q, want %q", since, want)
+		}
+	})
+}
+
 // TestOnChange: it is told of every change, after the change, one call at a
 // time, and may use the Watcher.
 func TestOnChange(t *testing.T) {

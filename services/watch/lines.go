@@ -17,6 +17,7 @@ type lines struct {
 	location *time.Location
 
 	version string
+	// seen are the readers of the last view.
 	seen    map[string]struct{}
 	failure string
 }
@@ -46,16 +47,18 @@ func (l *lines) write(v pull.View) error {
 	return err
 }
 
-// changes writes a line for each reader who was not there before; where there is
-// none, how things stand.
+// changes writes a line for each reader who was not in the last view; where there
+// is none, how things stand.
 func (l *lines) changes(b *strings.Builder, v pull.View) {
 	var added []pull.Reader
+	seen := make(map[string]struct{}, len(v.Readers))
 	for _, r := range v.Readers {
 		if _, found := l.seen[r.ReaderID]; !found {
-			l.seen[r.ReaderID] = struct{}{}
 			added = append(added, r)
 		}
+		seen[r.ReaderID] = struct{}{}
 	}
+	l.seen = seen
 	for i, r := range added {
 		count := v.ReadCount - len(added) + i + 1
 		if v.Truncated {

@@ -48,6 +48,13 @@ read by 1 of 5
 read by 2 of 5: 2026-11-23T08:00:01.120Z dan
 stopped: window over
 `, ""},
+		{"erased, and back", []answer{set("v1", false, 2, "bob", "carol"), set("v2", false, 1, "carol"), set("v3", true, 2, "bob")}, `
+read by 1 of 5: 2026-11-23T08:00:00.120Z bob
+read by 2 of 5: 2026-11-23T08:00:01.120Z carol
+read by 1 of 5
+read by 2 of 5: 2026-11-23T08:00:01.120Z bob
+stopped: window over
+`, ""},
 		{"truncated", []answer{setOf("v1", false, 4, `"state": "active", "truncated": true`, "bob", "carol"), setOf("v2", true, 5, `"state": "active", "truncated": true`), unchanged}, `
 read by 1 of 5: 2026-11-23T08:00:02.120Z bob
 read by 2 of 5: 2026-11-23T08:00:03.120Z carol

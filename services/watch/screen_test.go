@@ -290,6 +290,28 @@ func TestTerminalFails(t *testing.T) {
 	})
 }
 
+// TestErasure: an erased sender is no name, and an erased reader is gone from the
+// screen.
+func TestErasure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t.Context(), newFakeScreen(76, 12), set("v1", false, 2, "bob", "carol"),
+			setOf("v2", false, 1, `"state": "active", "sender_id": null`, "carol"), unchanged)
+		synctest.Wait()
+		if got := s.String(); !strings.Contains(got, "by alice in") || !strings.Contains(got, "  bob\n") {
+			t.Errorf("before:\n%s", got)
+		}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if got := s.String(); !strings.Contains(got, "by an erased user in") || strings.Contains(got, "bob") || !strings.Contains(got, "read by 1 of 5") {
+			t.Errorf("after:\n%s", got)
+		}
+		s.press(t, "q")
+		if err := s.end(t); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // leavingFails is a terminal that is lost before it can be restored.
 type leavingFails struct{ err error }
 

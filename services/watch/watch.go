@@ -72,7 +72,7 @@ func Lines(ctx context.Context, o Options) error {
 		return err
 	}
 	defer w.close()
-	l := &lines{out: o.Out, location: w.Location, seen: make(map[string]struct{})}
+	l := &lines{out: o.Out, location: w.Location}
 	for {
 		v := w.view()
 		if err := l.write(v); err != nil {

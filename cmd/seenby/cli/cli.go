@@ -35,6 +35,8 @@ const (
 
 // IO is what a command has of the world around it.
 type IO struct {
+	// Args are the command's, as Run is given them.
+	Args           []string
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	// ErrTerminal says that Stderr is a terminal.
@@ -66,6 +68,8 @@ type commands struct {
 	Ingest     ingestCommand     `cmd:"" help:"Run the process that takes messages and reads; stateless."`
 	Projector  projectorCommand  `cmd:"" help:"Run a node of a copy: apply the log, and keep who has read what."`
 	Query      queryCommand      `cmd:"" help:"Run the process that clients pull from; stateless."`
+	Rebuild    rebuildCommand    `cmd:"" help:"Make a node's state from the log, offline, and say how far it is."`
+	Verify     verifyCommand     `cmd:"" help:"Hold stores, or running copies, to what they must be, and to each other."`
 	Topic      topicCommand      `cmd:"" help:"Make or judge the topic."`
 	Token      tokenCommand      `cmd:"" help:"Print a bearer token."`
 	Watch      watchCommand      `cmd:"" help:"Show who reads a message, in a terminal, as it happens."`
@@ -79,6 +83,7 @@ const description = "Who has read this message?\n\n" +
 // its exit code. It writes errors to stderr.
 func Run(ctx context.Context, io IO, args []string) int {
 	exited := false
+	io.Args = args
 	c := new(commands)
 	model, err := parser(c, kong.Writers(io.Stdout, io.Stderr), kong.Exit(func(int) { exited = true }))
 	if err != nil {

@@ -112,6 +112,18 @@ func TestUsage(t *testing.T) {
 		{query("--internal-ca-file", key), "--internal-ca-file"},
 		{query("--listen", "nowhere"), "--listen"},
 
+		{[]string{"verify"}, "--projector or --data"},
+		{[]string{"verify", "--data", "a", "--projector", "http://h:1"}, "--projector"},
+		{[]string{"verify", "--projector", "http://h:1"}, "--internal-secret-file"},
+		{[]string{"verify", "--projector", "h:1", "--internal-secret-file", key}, "--projector must be like"},
+		{[]string{"verify", "--projector", "http://h:1", "--against", "dir", "--internal-secret-file", key}, "--against must be like"},
+		{[]string{"verify", "--data", "a", "--against", "b", "--brokers", "h:1"}, "--brokers"},
+		{[]string{"verify", "--data", "a", "--brokers", "no-port"}, "--brokers"},
+		{[]string{"verify", "--data", "a", "--show", "-1"}, "--show"},
+		{[]string{"inspect", "message"}, "<id>"},
+		{[]string{"inspect", "message", "m1"}, "--projector or --data"},
+		{[]string{"inspect", "partition", "x", "--data", "a"}, "partition"},
+
 		{standalone("--listen", "0.0.0.0:0"), "--allow-remote"},
 		{standalone("--listen", "nowhere"), "--listen"},
 		{standalone("--retention", "1s"), "--retention"},
@@ -127,6 +139,22 @@ func TestUsage(t *testing.T) {
 		{[]string{"watch", "..", "--token-file", key}, "ID"},
 		{[]string{"inspect", "undecodable"}, "--projector or --data"},
 		{[]string{"inspect", "undecodable", "--projector", "::", "--internal-secret-file", key}, "--projector"},
+
+		{[]string{"bench"}, "rebuild"},
+		{[]string{"bench", "rebuild"}, "--brokers"},
+		{[]string{"bench", "rebuild", "--brokers", "nowhere"}, "--brokers"},
+		{[]string{"bench", "rebuild", "--brokers", "h:1", "--workload", "huge"}, "--workload"},
+		{[]string{"bench", "rebuild", "--brokers", "h:1", "--turns", "0"}, "--turns"},
+		{[]string{"bench", "rebuild", "--brokers", "h:1", "--messages", "-1"}, "--messages"},
+		{[]string{"bench", "rebuild", "--brokers", "h:1", "--messages", "10", "--alive", "11"}, "--alive"},
+		{[]string{"bench", "rebuild", "--brokers", "h:1", "--memory-limit", "much"}, "--memory-limit"},
+		{[]string{"bench", "ingest", "--brokers", "h:1", "--batch", "501"}, "--batch"},
+		{[]string{"bench", "ingest", "--brokers", "h:1", "--partitions", "0"}, "--partitions"},
+		{[]string{"bench", "freshness", "--brokers", "h:1", "--rate", "10"}, "--rate"},
+		{[]string{"bench", "freshness", "--brokers", "h:1", "--seconds", "0"}, "--seconds"},
+		{[]string{"bench", "page", "--out", "x"}, "--from"},
+		{[]string{"bench", "page", "--from", "/no/such/file", "--out", "x"}, "--from"},
+		{[]string{"bench", "page", "--from", key, "--out", "x"}, "--from"},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		got := run(ctx, c.args...)
@@ -164,7 +192,7 @@ func TestHelp(t *testing.T) {
 		args []string
 		says []string
 	}{
-		{[]string{"--help"}, []string{"standalone", "ingest", "projector", "query", "topic", "token", "watch", "inspect"}},
+		{[]string{"--help"}, []string{"standalone", "ingest", "projector", "query", "topic", "token", "watch", "inspect", "bench"}},
 		{[]string{"token", "--help"}, []string{"--subject", "$SEENBY_SUBJECT"}},
 		{[]string{"topic", "create", "--help"}, []string{"--partitions", "$SEENBY_PARTITIONS"}},
 	} {

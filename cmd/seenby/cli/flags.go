@@ -18,20 +18,30 @@ import (
 
 // kafkaFlags say where the topic is.
 type kafkaFlags struct {
-	Brokers          []string `help:"Some of Kafka's brokers; the others are learnt from them." required:"" placeholder:"HOST:PORT"`
-	Topic            string   `help:"The topic of the events." default:"seenby-events"`
-	ClientID         string   `help:"The name that the brokers' logs and quotas know this process by." default:"seenby" name:"client-id"`
-	KafkaTLS         bool     `help:"Reach the brokers by TLS." name:"kafka-tls"`
-	KafkaCAFile      string   `help:"Certificates (PEM) that sign the brokers'; without, the system's." type:"path" placeholder:"FILE" name:"kafka-ca-file"`
-	SASLMechanism    string   `help:"How to log in at the brokers: SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN; without, not at all." placeholder:"NAME" name:"sasl-mechanism"`
-	SASLUser         string   `help:"Whom to log in as." placeholder:"NAME" name:"sasl-user"`
-	SASLPasswordFile string   `help:"The file that holds the password. It is read at each login." type:"path" placeholder:"FILE" name:"sasl-password-file"`
+	Brokers     []string `help:"Some of Kafka's brokers; the others are learnt from them." required:"" placeholder:"HOST:PORT"`
+	brokerFlags `embed:""`
 }
 
 // connection returns what the flags say, or a usage error.
 func (f kafkaFlags) connection() (topic.Connection, error) {
+	return f.brokerFlags.connection(f.Brokers)
+}
+
+// brokerFlags say how brokers are talked to, and about what.
+type brokerFlags struct {
+	Topic            string `help:"The topic of the events." default:"seenby-events"`
+	ClientID         string `help:"The name that the brokers' logs and quotas know this process by." default:"seenby" name:"client-id"`
+	KafkaTLS         bool   `help:"Reach the brokers by TLS." name:"kafka-tls"`
+	KafkaCAFile      string `help:"Certificates (PEM) that sign the brokers'; without, the system's." type:"path" placeholder:"FILE" name:"kafka-ca-file"`
+	SASLMechanism    string `help:"How to log in at the brokers: SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN; without, not at all." placeholder:"NAME" name:"sasl-mechanism"`
+	SASLUser         string `help:"Whom to log in as." placeholder:"NAME" name:"sasl-user"`
+	SASLPasswordFile string `help:"The file that holds the password. It is read at each login." type:"path" placeholder:"FILE" name:"sasl-password-file"`
+}
+
+// connection returns what the flags say of these brokers, or a usage error.
+func (f brokerFlags) connection(brokers []string) (topic.Connection, error) {
 	c := topic.Connection{
-		Brokers: f.Brokers, Topic: f.Topic, ClientID: f.ClientID, TLS: f.KafkaTLS, CAFile: f.KafkaCAFile,
+		Brokers: brokers, Topic: f.Topic, ClientID: f.ClientID, TLS: f.KafkaTLS, CAFile: f.KafkaCAFile,
 		SASLMechanism: f.SASLMechanism, SASLUser: f.SASLUser, SASLPasswordFile: f.SASLPasswordFile,
 	}
 	err := c.Validate()

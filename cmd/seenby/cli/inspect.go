@@ -2,13 +2,10 @@ package cli
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"net/http"
 	"os"
 	"slices"
 	"strconv"
@@ -19,6 +16,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/seenby/seenby/projections/badgerstore"
+	"github.com/seenby/seenby/projections/materialize"
 	"github.com/seenby/seenby/services/auth"
 	"github.com/seenby/seenby/services/contract"
 	"github.com/seenby/seenby/services/projector/protocol"
@@ -26,33 +24,108 @@ import (
 
 // inspectCommand shows what a projector holds.
 type inspectCommand struct {
-	Undecodable undecodableCommand `cmd:"" help:"Show the records that were skipped because they are no events, or lie in the wrong partition."`
+	Message     inspectMessageCommand   `cmd:"" help:"Show all that is kept of a message."`
+	Partition   inspectPartitionCommand `cmd:"" help:"Show how a partition is, and what it holds."`
+	Undecodable undecodableCommand      `cmd:"" help:"Show the records that were skipped because they are no events, or lie in the wrong partition."`
 }
 
-// undecodableCommand asks a running projector, or looks into the store of one that
-// does not run.
+// fromFlags say whom an inspection asks: a running projector, or the store of one
+// that does not run.
+type fromFlags struct {
+	Projector string        `help:"The internal address of the projector that owns the partition." xor:"from" placeholder:"URL"`
+	Data      string        `help:"The data directory of a projector that does not run (of a standalone: DIR/state)." xor:"from" type:"path" placeholder:"DIR"`
+	Timeout   time.Duration `help:"How long the projector may take." default:"10s"`
+
+	internalFlags `embed:""`
+}
+
+// internalFlags are what asking a projector takes.
+type internalFlags struct {
+	InternalSecretFile string `help:"With --projector: the secret that query and projectors share." type:"path" placeholder:"FILE"`
+	InternalCAFile     string `help:"With --projector: certificates (PEM) that sign the projector's; without, the system's." type:"path" placeholder:"FILE" name:"internal-ca-file"`
+}
+
+// clients returns clients of projectors, or a usage error.
+func (f internalFlags) clients(io IO, flag string, addresses ...string) (all []*protocol.Client, err error) {
+	if f.InternalSecretFile == "" {
+		return nil, usage(errors.New("--internal-secret-file must name the secret that query and projectors share"))
+	}
+	keys, err := openKeys("--internal-secret-file", f.InternalSecretFile)
+	if err != nil {
+		return nil, err
+	}
+	var roots *x509.CertPool
+	if f.InternalCAFile != "" {
+		pem, err := os.ReadFile(f.InternalCAFile)
+		if err != nil {
+			return nil, usage(fmt.Errorf("--internal-ca-file: %w", err))
+		}
+		if roots = x509.NewCertPool(); !roots.AppendCertsFromPEM(pem) {
+			return nil, usage(fmt.Errorf("--internal-ca-file: %s holds no certificate in PEM", f.InternalCAFile))
+		}
+	}
+	for _, address := range addresses {
+		client, err := protocol.NewClient(address, auth.Internal{Keys: keys, Now: io.Now}, roots)
+		if err != nil {
+			return nil, usage(fmt.Errorf("%s %w", flag, err))
+		}
+		all = append(all, client)
+	}
+	return all, nil
+}
+
+// inspect asks the running projector, or looks into the store.
+func (f fromFlags) inspect(ctx context.Context, io IO, log logFlags, ask func(context.Context, *protocol.Client, protocol.Status) error, look func(*badgerstore.Offline) error) error {
+	switch {
+	case f.Projector != "":
+		clients, err := f.clients(io, "--projector", f.Projector)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(ctx, f.Timeout)
+		defer cancel()
+		status, err := clients[0].Status(ctx)
+		if err != nil {
+			return err
+		}
+		return ask(ctx, clients[0], status)
+	case f.Data != "":
+		store, err := badgerstore.OpenOffline(f.Data, log.logger(io))
+		if err != nil {
+			return err
+		}
+		return errors.Join(look(store), store.Close())
+	}
+	return usage(errors.New("--projector or --data: name a running projector, or the directory of one that does not run"))
+}
+
+// undecodableCommand shows skipped records.
 type undecodableCommand struct {
-	Projector          string        `help:"The internal address of the projector that owns the partition." xor:"from" placeholder:"URL"`
-	InternalSecretFile string        `help:"With --projector: the secret that query and projectors share." type:"path" placeholder:"FILE"`
-	InternalCAFile     string        `help:"With --projector: certificates (PEM) that sign the projector's; without, the system's." type:"path" placeholder:"FILE" name:"internal-ca-file"`
-	Data               string        `help:"The data directory of a projector that does not run (of a standalone: DIR/state)." xor:"from" type:"path" placeholder:"DIR"`
-	Partition          *int32        `help:"Of this partition alone; without, of all that the projector owns." placeholder:"N"`
-	JSON               bool          `help:"Print JSON, keys and values in base64, one partition a line." name:"json"`
-	Timeout            time.Duration `help:"How long the projector may take." default:"10s"`
+	Partition *int32 `help:"Of this partition alone; without, of all that the projector owns." placeholder:"N"`
+	JSON      bool   `help:"Print JSON, keys and values in base64, one partition a line." name:"json"`
+
+	fromFlags `embed:""`
 }
 
 // Run prints the records.
 func (c *undecodableCommand) Run(ctx context.Context, io IO, log logFlags) error {
 	var found []protocol.Undecodable
-	var err error
-	switch {
-	case c.Projector != "":
-		found, err = c.ask(ctx, io)
-	case c.Data != "":
-		found, err = c.look(log.logger(io))
-	default:
-		err = usage(errors.New("--projector or --data: name a running projector, or the directory of one that does not run"))
-	}
+	err := c.inspect(ctx, io, log, func(ctx context.Context, client *protocol.Client, status protocol.Status) error {
+		for _, owned := range status.Owned {
+			if c.Partition != nil && *c.Partition != owned.Partition {
+				continue
+			}
+			var u protocol.Undecodable
+			if err := client.Get(ctx, protocol.UndecodablePath, protocol.Of(owned.Partition), &u); err != nil {
+				return err
+			}
+			found = append(found, u)
+		}
+		return nil
+	}, func(store *badgerstore.Offline) (err error) {
+		found, err = undecodableIn(store)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -68,82 +141,34 @@ func (c *undecodableCommand) Run(ctx context.Context, io IO, log logFlags) error
 	return printUndecodable(io.Stdout, found)
 }
 
-// ask asks the running projector for all that it owns.
-func (c *undecodableCommand) ask(ctx context.Context, io IO) ([]protocol.Undecodable, error) {
-	if c.InternalSecretFile == "" {
-		return nil, usage(errors.New("--internal-secret-file must name the secret that query and projectors share"))
-	}
-	keys, err := openKeys("--internal-secret-file", c.InternalSecretFile)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
-	defer cancel()
-	client, err := c.client(auth.Internal{Keys: keys, Now: io.Now})
-	if err != nil {
-		return nil, err
-	}
-	var status protocol.Status
-	if err := client.get(ctx, protocol.StatusPath, &status); err != nil {
-		return nil, err
-	}
-	if status.Detail != "" {
-		return nil, fmt.Errorf("the projector is not there yet: %s", status.Detail)
-	}
-	client.peer = auth.Peer{
-		Protocol: status.Protocol, Topic: status.Topic, TopicID: status.TopicID,
-		Generation: status.Generation, Partitions: status.Partitions, Nodes: status.Nodes,
-	}
-	var found []protocol.Undecodable
-	for _, owned := range status.Owned {
-		if c.Partition != nil && *c.Partition != owned.Partition {
-			continue
-		}
-		var u protocol.Undecodable
-		if err := client.get(ctx, fmt.Sprintf("%s?partition=%d", protocol.UndecodablePath, owned.Partition), &u); err != nil {
+// undecodableIn reads the store of a projector that does not run.
+func undecodableIn(store *badgerstore.Offline) (found []protocol.Undecodable, err error) {
+	for _, p := range store.Partitions() {
+		err := store.View(p, func(r badgerstore.Reader) error {
+			saved, committed, err := r.Restore()
+			if err != nil || !committed {
+				return err
+			}
+			kept, err := r.Undecodable()
+			found = append(found, undecodable(p, saved.Undecodable, kept))
+			return err
+		})
+		if err != nil {
 			return nil, err
 		}
-		found = append(found, u)
 	}
 	return found, nil
 }
 
-// look reads the store of a projector that does not run.
-func (c *undecodableCommand) look(log *slog.Logger) ([]protocol.Undecodable, error) {
-	kept, err := badgerstore.ReadUndecodable(c.Data, log)
-	if err != nil {
-		return nil, err
+func undecodable(partition int32, total int64, kept []materialize.Undecodable) protocol.Undecodable {
+	u := protocol.Undecodable{Partition: partition, Total: total}
+	for _, r := range kept {
+		u.Records = append(u.Records, protocol.UndecodableRecord{
+			Offset: r.Offset, Timestamp: r.Timestamp, Outcome: r.Outcome.String(), Reason: r.Reason,
+			Key: r.Key, Value: r.Value, KeySize: r.KeySize, ValueSize: r.ValueSize,
+		})
 	}
-	var found []protocol.Undecodable
-	for _, k := range kept {
-		u := protocol.Undecodable{Partition: k.Partition, Total: k.Total}
-		for _, r := range k.Records {
-			u.Records = append(u.Records, protocol.UndecodableRecord{
-				Offset: r.Offset, Timestamp: r.Timestamp, Outcome: r.Outcome.String(), Reason: r.Reason,
-				Key: r.Key, Value: r.Value, KeySize: r.KeySize, ValueSize: r.ValueSize,
-			})
-		}
-		found = append(found, u)
-	}
-	return found, nil
-}
-
-func (c *undecodableCommand) client(internal auth.Internal) (*projectorClient, error) {
-	transport := &http.Transport{DisableKeepAlives: true}
-	if c.InternalCAFile != "" {
-		pem, err := os.ReadFile(c.InternalCAFile)
-		if err != nil {
-			return nil, usage(fmt.Errorf("--internal-ca-file: %w", err))
-		}
-		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(pem) {
-			return nil, usage(fmt.Errorf("--internal-ca-file: %s holds no certificate in PEM", c.InternalCAFile))
-		}
-		transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
-	}
-	return &projectorClient{
-		http: &http.Client{Transport: transport}, base: strings.TrimSuffix(c.Projector, "/"), internal: internal,
-	}, nil
+	return u
 }
 
 func printUndecodableJSON(w io.Writer, found []protocol.Undecodable) error {
@@ -200,42 +225,3 @@ func quoted(b []byte, size int) string {
 
 // bare is text that may quote what a record says, in ASCII.
 func bare(s string) string { return strings.Trim(strconv.QuoteToASCII(s), `"`) }
-
-// projectorClient asks a projector on its internal port.
-type projectorClient struct {
-	http     *http.Client
-	base     string
-	internal auth.Internal
-	peer     auth.Peer
-}
-
-// maxInternalAnswer is more than a projector answers: 1000 records of 2 KiB in
-// base64, and what is around them.
-const maxInternalAnswer = 16 << 20
-
-func (c *projectorClient) get(ctx context.Context, path string, into any) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
-	if err != nil {
-		return usage(fmt.Errorf("--projector must be like http://HOST:PORT: %w", err))
-	}
-	c.internal.Sign(r, c.peer, contract.Caller{})
-	resp, err := c.http.Do(r)
-	if err != nil {
-		return fmt.Errorf("ask the projector: %w", err)
-	}
-	defer resp.Body.Close() //nolint:errcheck // Nothing was written.
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxInternalAnswer+1))
-	if err != nil {
-		return fmt.Errorf("ask the projector: %w", err)
-	}
-	if len(body) > maxInternalAnswer {
-		return errors.New("ask the projector: its answer is too long")
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("ask the projector: %s: %s", resp.Status, bare(string(body[:min(len(body), 1000)])))
-	}
-	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("ask the projector: is %s its internal port? %w", c.base, err)
-	}
-	return nil
-}

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/seenby/seenby/projections"
@@ -12,28 +14,60 @@ import (
 // projectorCommand runs one node of a copy.
 type projectorCommand struct {
 	Listen             string `help:"The internal address, for query." default:"127.0.0.1:8081" placeholder:"HOST:PORT"`
-	Data               string `help:"The directory of the state; one process's at a time." required:"" type:"path" placeholder:"DIR"`
 	InternalSecretFile string `help:"The secret that query and projectors share: base64url, 32 bytes or more; one a line; the first signs, all verify. It is read again when it changes." required:"" type:"path" placeholder:"FILE"`
 
-	Copy       string `help:"The copy's name. Its positions are committed to a consumer group of that name, for lag tools." default:"seenby-a"`
+	nodeFlags   `embed:""`
+	pullFlags   `embed:"" group:"Pulls"`
+	serverFlags `embed:"" group:"HTTP"`
+}
+
+// nodeFlags say which node of which copy it is, of what log, and how it keeps its
+// state.
+type nodeFlags struct {
+	Data       string `help:"The directory of the state; one process's at a time." required:"" type:"path" placeholder:"DIR"`
+	Copy       string `help:"The copy's name. A projector commits its positions to a consumer group of that name, for lag tools." default:"seenby-a"`
 	Nodes      int    `help:"How many nodes the copy has. It never changes: make another copy instead." default:"1"`
 	Node       int    `help:"Which of them this is, from 0: it owns the partitions p with p mod nodes = node." default:"0"`
 	SkipRecord []skip `help:"The last resort: a record to pass over, the same on all nodes of all copies." placeholder:"PARTITION@OFFSET"`
 
 	agreedFlags `embed:""`
 	stateFlags  `embed:"" group:"State"`
-	pullFlags   `embed:"" group:"Pulls"`
 	kafkaFlags  `embed:"" group:"Kafka"`
-	serverFlags `embed:"" group:"HTTP"`
+}
+
+// config is what the flags say, but for what concerns whom it serves.
+func (f nodeFlags) config(r *running) (projector.Config, error) {
+	connection, err := f.connection()
+	if err != nil {
+		return projector.Config{}, err
+	}
+	c := projector.Config{
+		Connection: connection, Generation: f.Generation, Retention: f.Retention,
+		Copy: f.Copy, Nodes: f.Nodes, Node: f.Node, DataDir: f.Data,
+		Logger: r.log, Registerer: r.metrics, Now: r.io.Now,
+	}
+	for _, s := range f.SkipRecord {
+		c.Skips = append(c.Skips, projections.Skip(s))
+	}
+	f.stateFlags.into(&c)
+	return c, nil
+}
+
+// bound has Go collect garbage so that the process keeps to what its flags add up
+// to, unless GOMEMLIMIT says otherwise.
+func (f stateFlags) bound(c projector.Config) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(c.MemoryNeeded())
+	}
 }
 
 // stateFlags bound what a projector keeps.
 type stateFlags struct {
 	WaitingLimit  int           `help:"How many receipts and recalls may wait for their message in one partition; the same on all nodes of all copies." default:"10000"`
-	Memory        size          `help:"Memory for messages." default:"128MiB"`
+	Memory        size          `help:"Memory for messages. The process takes about 200 MiB more: see GOMEMLIMIT, which is set to fit unless it is given." default:"128MiB"`
 	StoreCache    size          `help:"Memory for the store's caches." default:"32MiB"`
 	StoreMemtable size          `help:"Size of one of the store's memtables, of which it has a few." default:"16MiB"`
-	FlushBytes    size          `help:"How much of a partition may be unsaved." default:"1MiB"`
+	FlushBytes    size          `help:"How much of a partition may be unsaved." default:"2MiB"`
 	FlushEvery    time.Duration `help:"How long what was applied may be unsaved. It is read again from the log after a crash." default:"3s"`
 }
 
@@ -58,23 +92,13 @@ func (f pullFlags) into(c *projector.Config) {
 // Run serves until ctx ends.
 func (c *projectorCommand) Run(ctx context.Context, io IO, log logFlags) error {
 	p := newProcess("projector", io, log)
-	connection, err := c.connection()
+	config, err := c.config(p)
 	if err != nil {
 		return err
 	}
-	secret, err := p.keys("internal", "--internal-secret-file", c.InternalSecretFile)
-	if err != nil {
+	if config.Secret, err = p.keys("internal", "--internal-secret-file", c.InternalSecretFile); err != nil {
 		return err
 	}
-	config := projector.Config{
-		Connection: connection, Generation: c.Generation, Retention: c.Retention,
-		Copy: c.Copy, Nodes: c.Nodes, Node: c.Node, DataDir: c.Data,
-		Secret: secret, Logger: p.log, Registerer: p.metrics, Now: io.Now,
-	}
-	for _, s := range c.SkipRecord {
-		config.Skips = append(config.Skips, projections.Skip(s))
-	}
-	c.stateFlags.into(&config)
 	c.pullFlags.into(&config)
 	if err := config.Validate(); err != nil {
 		return usage(err)
@@ -86,6 +110,7 @@ func (c *projectorCommand) Run(ctx context.Context, io IO, log logFlags) error {
 	if err != nil {
 		return err
 	}
+	c.bound(config)
 	http := server.Config{Listen: c.Listen, Routes: service.Routes(), Ready: service.Ready}
 	c.serverFlags.into(&http)
 	return p.serve(ctx, http, service.Run)

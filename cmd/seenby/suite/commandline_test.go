@@ -30,7 +30,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"--help"}, 0, "topic"},
 		{[]string{"projector", "--help"}, 0, "--nodes"},
 		{[]string{"--version"}, 0, "seenby"},
-		{nil, 2, "topic"},
+		{nil, 2, "standalone"},
 		{[]string{"fly"}, 2, "fly"},
 		{[]string{"token", "--fly"}, 2, "--fly"},
 		{[]string{"token", "--auth-key-file", keys}, 2, "--subject"},

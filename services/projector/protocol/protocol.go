@@ -18,6 +18,15 @@ const Version = auth.Protocol
 const (
 	StatusPath      = "/internal/v1/status"
 	UndecodablePath = "/internal/v1/undecodable"
+	// DigestsPath and MessageDigestsPath tell what a partition adds up to, and what
+	// its messages do; CheckPath has a partition held to itself.
+	DigestsPath        = "/internal/v1/digests"
+	MessageDigestsPath = "/internal/v1/message-digests"
+	CheckPath          = "/internal/v1/check"
+	// MessagePath and PartitionPath show all that is kept of a message, and of a
+	// partition.
+	MessagePath   = "/internal/v1/message"
+	PartitionPath = "/internal/v1/partition"
 	// ReceiptsRoute is the pull's route; its query string and If-None-Match are
 	// those of the client.
 	ReceiptsRoute = "/internal/v1/messages/{message_id}/receipts"
@@ -68,8 +77,21 @@ type Status struct {
 	Partitions int32   `json:"partitions"`
 	Generation uint32  `json:"generation"`
 	// Lineage is projections.Lineage's ID.
-	Lineage uint32            `json:"lineage"`
-	Owned   []PartitionStatus `json:"owned"`
+	Lineage  uint32            `json:"lineage"`
+	Progress Progress          `json:"progress"`
+	Owned    []PartitionStatus `json:"owned"`
+}
+
+// Progress is how far a node is on its way to the end of the log.
+type Progress struct {
+	// Applied are the records applied since the node's start, and Remaining those
+	// that were in the log, when it was last asked, and are not applied yet.
+	Applied   int64 `json:"applied"`
+	Remaining int64 `json:"remaining"`
+	// PerSecond is the rate of the last seconds, and SecondsLeft how long Remaining
+	// takes at that rate; 0 while it is not known.
+	PerSecond   float64 `json:"per_second"`
+	SecondsLeft float64 `json:"seconds_left"`
 }
 
 // TopicID is Kafka's ID of the topic, in hexadecimal where it is text.
