@@ -74,6 +74,7 @@ type commands struct {
 	Token      tokenCommand      `cmd:"" help:"Print a bearer token."`
 	Watch      watchCommand      `cmd:"" help:"Show who reads a message, in a terminal, as it happens."`
 	Inspect    inspectCommand    `cmd:"" help:"Show what a projector holds."`
+	Bench      benchCommand      `cmd:"" help:"Measure, on a Kafka that is given."`
 }
 
 const description = "Who has read this message?\n\n" +
