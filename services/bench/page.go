@@ -165,10 +165,13 @@ func provenance(b *strings.Builder, reports []Report) {
 }
 
 // byWorkload makes two lines of each workload: seenby's, and what it is compared
-// with.
+// with. Runs of groups of another size than the workload's are of another one.
 func byWorkload(reports []Report, own, other string, of func(*RebuildReport) (own, other point)) (lines []line) {
 	for i := range reports {
 		r := reports[i].Rebuild
+		if usual, err := Named(r.Workload.Name); err == nil && usual.Readers != r.Workload.Readers {
+			continue
+		}
 		if n := len(lines); n == 0 || lines[n-2].name != r.Workload.Name+own {
 			lines = append(lines, line{name: r.Workload.Name + own}, line{name: r.Workload.Name + other, dashed: true})
 		}
