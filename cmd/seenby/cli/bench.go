@@ -27,27 +27,20 @@ type benchCommand struct {
 
 // benchFlags are those of every measurement.
 type benchFlags struct {
-	Brokers          []string `help:"Some of Kafka's brokers; the others are learnt from them." required:"" placeholder:"HOST:PORT"`
-	ClientID         string   `help:"The name that the brokers' logs and quotas know this process by." default:"seenby-bench" name:"client-id"`
-	KafkaTLS         bool     `help:"Reach the brokers by TLS." name:"kafka-tls"`
-	KafkaCAFile      string   `help:"Certificates (PEM) that sign the brokers'; without, the system's." type:"path" placeholder:"FILE" name:"kafka-ca-file"`
-	SASLMechanism    string   `help:"How to log in at the brokers: SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN; without, not at all." placeholder:"NAME" name:"sasl-mechanism"`
-	SASLUser         string   `help:"Whom to log in as." placeholder:"NAME" name:"sasl-user"`
-	SASLPasswordFile string   `help:"The file that holds the password. It is read at each login." type:"path" placeholder:"FILE" name:"sasl-password-file"`
-	Partitions       int32    `help:"How many partitions the topic has that is made, and removed at the end." default:"64"`
-	Replicas         int16    `help:"How many brokers have each partition." default:"1"`
-	Turns            int      `help:"How often each side is measured, in turns; the median is told." default:"3"`
-	Seed             uint64   `help:"What IDs and the order of the events are made of." default:"1"`
-	Scratch          string   `help:"Where stores are made, and removed; without, the system's directory for what is temporary." type:"path" placeholder:"DIR"`
-	JSON             string   `help:"Write all figures to this file as JSON; - is stdout, instead of the table." placeholder:"FILE" name:"json"`
+	Brokers    []string `help:"Some of Kafka's brokers; the others are learnt from them." required:"" placeholder:"HOST:PORT"`
+	ClientID   string   `help:"The name that the brokers' logs and quotas know this process by." default:"seenby-bench" name:"client-id"`
+	loginFlags `embed:""`
+	Partitions int32  `help:"How many partitions the topic has that is made, and removed at the end." default:"64"`
+	Replicas   int16  `help:"How many brokers have each partition." default:"1"`
+	Turns      int    `help:"How often each side is measured, in turns; the median is told." default:"3"`
+	Seed       uint64 `help:"What IDs and the order of the events are made of." default:"1"`
+	Scratch    string `help:"Where stores are made, and removed; without, the system's directory for what is temporary." type:"path" placeholder:"DIR"`
+	JSON       string `help:"Write all figures to this file as JSON; - is stdout, instead of the table." placeholder:"FILE" name:"json"`
 }
 
 // config returns what the flags say, or a usage error.
 func (f benchFlags) config(io IO) (bench.Config, error) {
-	connection, err := brokerFlags{
-		Topic: "seenby-bench", ClientID: f.ClientID, KafkaTLS: f.KafkaTLS, KafkaCAFile: f.KafkaCAFile,
-		SASLMechanism: f.SASLMechanism, SASLUser: f.SASLUser, SASLPasswordFile: f.SASLPasswordFile,
-	}.connection(f.Brokers)
+	connection, err := brokerFlags{Topic: "seenby-bench", ClientID: f.ClientID, loginFlags: f.loginFlags}.connection(f.Brokers)
 	if err != nil {
 		return bench.Config{}, err
 	}

@@ -29,8 +29,13 @@ func (f kafkaFlags) connection() (topic.Connection, error) {
 
 // brokerFlags say how brokers are talked to, and about what.
 type brokerFlags struct {
-	Topic            string `help:"The topic of the events." default:"seenby-events"`
-	ClientID         string `help:"The name that the brokers' logs and quotas know this process by." default:"seenby" name:"client-id"`
+	Topic      string `help:"The topic of the events." default:"seenby-events"`
+	ClientID   string `help:"The name that the brokers' logs and quotas know this process by." default:"seenby" name:"client-id"`
+	loginFlags `embed:""`
+}
+
+// loginFlags say how brokers are reached and logged in at.
+type loginFlags struct {
 	KafkaTLS         bool   `help:"Reach the brokers by TLS." name:"kafka-tls"`
 	KafkaCAFile      string `help:"Certificates (PEM) that sign the brokers'; without, the system's." type:"path" placeholder:"FILE" name:"kafka-ca-file"`
 	SASLMechanism    string `help:"How to log in at the brokers: SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN; without, not at all." placeholder:"NAME" name:"sasl-mechanism"`
