@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -285,7 +286,7 @@ func (m *Message) Rebuild() error {
 	read := func(c *Chunk) error {
 		n, end, broken := m.decode(c.Bytes, index, take)
 		if broken != nil || err != nil {
-			return fmt.Errorf("receipt %d and on: %w", index+n, firstError(broken, err))
+			return fmt.Errorf("receipt %d and on: %w", index+n, cmp.Or(broken, err))
 		}
 		if n > 0 {
 			last = end
@@ -309,13 +310,6 @@ func (m *Message) Rebuild() error {
 		return errTaken
 	}
 	return nil
-}
-
-func firstError(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 // retake puts a stored receipt in the set.

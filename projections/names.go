@@ -43,18 +43,7 @@ func NewNames(e *events.MessageSent) *Names {
 	names = append(append(names, e.SenderID), e.Recipients...)
 	slices.SortFunc(names, compareBytes)
 	names = slices.CompactFunc(names, func(a, b []byte) bool { return string(a) == string(b) })
-	size := 0
-	for _, name := range names {
-		size += len(name)
-	}
-	var text strings.Builder
-	text.Grow(size)
-	ends := make([]uint32, len(names))
-	for i, name := range names {
-		text.Write(name)
-		ends[i] = uint32(text.Len())
-	}
-	n := &Names{text: text.String(), ends: ends}
+	n := joinNames(names)
 	n.index()
 	for _, id := range e.OptedOut {
 		if number, found := n.Number(id); found {
@@ -68,16 +57,8 @@ func NewNames(e *events.MessageSent) *Names {
 // RestoreNames returns what Name, OptedOut and Hash told of other Names; sorted,
 // but for names that were scrubbed.
 func RestoreNames(names []string, optedOut func(number uint32) bool, hash RosterHash, scrubbed bool) *Names {
-	size := 0
-	for _, name := range names {
-		size += len(name)
-	}
-	text, ends := make([]byte, 0, size), make([]uint32, len(names))
-	for i, name := range names {
-		text = append(text, name...)
-		ends[i] = uint32(len(text))
-	}
-	n := &Names{text: string(text), ends: ends, hash: hash}
+	n := joinNames(names)
+	n.hash = hash
 	for i := range uint32(len(names)) {
 		if optedOut(i) {
 			n.optOut(i)
@@ -88,6 +69,22 @@ func RestoreNames(names []string, optedOut func(number uint32) bool, hash Roster
 		n.hash = n.contentHash()
 	}
 	return n
+}
+
+// joinNames returns Names with their text, and nothing else yet.
+func joinNames[T ~string | ~[]byte](names []T) *Names {
+	size := 0
+	for _, name := range names {
+		size += len(name)
+	}
+	var text strings.Builder
+	text.Grow(size)
+	ends := make([]uint32, len(names))
+	for i, name := range names {
+		text.Write([]byte(name))
+		ends[i] = uint32(text.Len())
+	}
+	return &Names{text: text.String(), ends: ends}
 }
 
 func compareBytes(a, b []byte) int {
@@ -103,8 +100,7 @@ func compareBytes(a, b []byte) int {
 // index makes the hash table: at most half full. Scrubbed names are not in it, and
 // make the order useless, so that a roster that has some is always hashed.
 func (n *Names) index() {
-	scrubbed := slices.Contains(n.sizes(), 0)
-	if len(n.ends) <= fewNames && !scrubbed {
+	if len(n.ends) <= fewNames && !n.scrubbed() {
 		return
 	}
 	n.slots = make([]uint32, 1<<bits.Len(uint(2*len(n.ends)-1)))
@@ -122,13 +118,15 @@ func (n *Names) index() {
 	}
 }
 
-func (n *Names) sizes() []uint32 {
-	sizes := make([]uint32, len(n.ends))
+func (n *Names) scrubbed() bool {
 	before := uint32(0)
-	for i, end := range n.ends {
-		sizes[i], before = end-before, end
+	for _, end := range n.ends {
+		if end == before {
+			return true
+		}
+		before = end
 	}
-	return sizes
+	return false
 }
 
 func (n *Names) mask() uint64 { return uint64(len(n.slots) - 1) }
