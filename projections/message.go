@@ -240,7 +240,13 @@ func (m *Message) IsRecipient(id string) bool {
 		return false
 	}
 	n, found := m.Roster.Names.Number([]byte(id))
-	return found && n != m.Sender && !m.gone.has(n) && !m.Roster.Names.OptedOut(n)
+	return found && m.ShouldRead(n)
+}
+
+// ShouldRead says whether the person with this number in the roster is a recipient
+// who has not opted out. There must be a roster.
+func (m *Message) ShouldRead(number uint32) bool {
+	return number != m.Sender && !m.gone.has(number) && !m.Roster.Names.OptedOut(number)
 }
 
 // Truncated says that there are readers who are not listed.

@@ -112,7 +112,7 @@ func (l *log) config(name string, nodes, node int) projector.Config {
 	return projector.Config{
 		Connection: l.conn, Generation: 1, Retention: 30 * 24 * time.Hour, WaitingLimit: 1000, Copy: name, Nodes: nodes, Node: node,
 		DataDir: filepath.Join(l.dir, name, fmt.Sprint(node)), MemoryBytes: 8 << 20, CacheBytes: 2 << 20, MemtableBytes: 16 << 20,
-		FlushBytes: 256 << 10, FlushEvery: 20 * time.Millisecond, MaxWait: time.Second, PollInterval: time.Second, PollWindow: 20 * time.Second,
+		FlushBytes: 256 << 10, FlushEvery: 20 * time.Millisecond, MaxWait: time.Second, PollInterval: time.Second, PollWindow: 20 * time.Second, PollSlowest: time.Second,
 		VisibleTo: projector.Sender, Secret: l.keys, Logger: quiet, Registerer: prometheus.NewRegistry(), Now: time.Now,
 	}
 }

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -17,15 +18,16 @@ import (
 const (
 	// Protocol is the version of the protocol between query and projector that
 	// this build speaks.
-	Protocol = 1
+	Protocol = 2
 	// InternalHeader carries the signature of an internal request, on one line:
 	//
 	//	protocol seconds topic-ID generation partitions nodes role topic subject mac
 	//
 	// Numbers are decimal, the topic ID is hex, role is "user" or "backend",
 	// topic and subject are percent-encoded, and mac is base64url. The MAC is
-	// HMAC-SHA256, under the internal secret, over the method, the request URI
-	// and all of the line before it. An empty topic or subject is "-".
+	// HMAC-SHA256, under the internal secret, over the method, the request URI, the
+	// SHA-256 of the body and all of the line before it. An empty topic or subject is
+	// "-".
 	InternalHeader = "Seenby-Internal"
 )
 
@@ -96,25 +98,25 @@ type Internal struct {
 	Now func() time.Time
 }
 
-// Sign signs r, whose method and URL must be final, on behalf of a caller; the
-// zero Caller stands for the process itself.
-func (i Internal) Sign(r *http.Request, p Peer, caller contract.Caller) {
+// Sign signs r, whose method and URL must be final and whose body is given, on
+// behalf of a caller; the zero Caller stands for the process itself.
+func (i Internal) Sign(r *http.Request, body []byte, p Peer, caller contract.Caller) {
 	role := "user"
 	if caller.Backend {
 		role = "backend"
 	}
 	line := fmt.Sprintf("%d %d %x %d %d %d %s %s %s", Protocol, i.Now().Unix(), p.TopicID, p.Generation, p.Partitions, p.Nodes,
 		role, word(p.Topic), word(caller.Subject))
-	mac := i.Keys.Sign(internalMessage(r.Method, r.URL.RequestURI(), line))
+	mac := i.Keys.Sign(internalMessage(r.Method, r.URL.RequestURI(), line, body))
 	r.Header.Set(InternalHeader, line+" "+keyEncoding.EncodeToString(mac))
 }
 
-// Verify tells which peer sent r, and on whose behalf. The error wraps
+// Verify tells which peer sent r with this body, and on whose behalf. The error wraps
 // [ErrUnsigned], or is a [*PeerError] if the peer speaks another version of the
 // protocol, which is told apart before the signature is looked at because its
 // form may have changed with it. It is left to the caller to hold the peer to
 // its own (see [Peer.Check]).
-func (i Internal) Verify(r *http.Request) (Peer, contract.Caller, error) {
+func (i Internal) Verify(r *http.Request, body []byte) (Peer, contract.Caller, error) {
 	lines := r.Header.Values(InternalHeader)
 	if len(lines) != 1 {
 		return Peer{}, contract.Caller{}, fmt.Errorf("%w: it needs one %s header", ErrUnsigned, InternalHeader)
@@ -129,7 +131,7 @@ func (i Internal) Verify(r *http.Request) (Peer, contract.Caller, error) {
 	}
 	line := lines[0][:cut]
 	mac, err := keyEncoding.DecodeString(lines[0][cut+1:])
-	if err != nil || len(mac) != 32 || !i.Keys.Verify(internalMessage(r.Method, requestURI(r), line), mac) {
+	if err != nil || len(mac) != 32 || !i.Keys.Verify(internalMessage(r.Method, requestURI(r), line, body), mac) {
 		return Peer{}, contract.Caller{}, fmt.Errorf("%w: it is signed by none of the keys: give both processes the same secret file", ErrUnsigned)
 	}
 	peer, caller, seconds, err := parseInternal(line)
@@ -150,9 +152,10 @@ func requestURI(r *http.Request) string {
 	return r.URL.RequestURI()
 }
 
-func internalMessage(method, uri, line string) []byte {
-	// None of the parts can hold a line feed.
-	return []byte("seenby internal\n" + method + "\n" + uri + "\n" + line)
+func internalMessage(method, uri, line string, body []byte) []byte {
+	sum := sha256.Sum256(body)
+	// None of the parts can hold a line feed, but the sum, whose length is known.
+	return append([]byte("seenby internal\n"+method+"\n"+uri+"\n"+line+"\n"), sum[:]...)
 }
 
 // word makes one word of s that is not empty.

@@ -30,8 +30,8 @@ func TestInternalRequests(t *testing.T) {
 	query, projector := auth.Internal{Keys: keys, Now: now.Now}, auth.Internal{Keys: openKeys(t, keyB, keyA), Now: now.Now}
 	for _, caller := range []contract.Caller{{}, {Subject: "alice"}, {Subject: "chat", Backend: true}, {Subject: "a b/😀%2B+"}, {Subject: "-"}} {
 		r := internalRequest(t, "GET", internalURL)
-		query.Sign(r, peer, caller)
-		gotPeer, gotCaller, err := projector.Verify(r)
+		query.Sign(r, nil, peer, caller)
+		gotPeer, gotCaller, err := projector.Verify(r, nil)
 		if err != nil || gotPeer != peer || gotCaller != caller {
 			t.Errorf("%+v: got %+v, %+v, %v", caller, gotPeer, gotCaller, err)
 		}
@@ -41,8 +41,8 @@ func TestInternalRequests(t *testing.T) {
 	}
 	// A process that knows no peer yet.
 	r := internalRequest(t, "GET", "http://node/internal/v1/status")
-	query.Sign(r, auth.Peer{Nodes: 3}, contract.Caller{})
-	if got, _, err := projector.Verify(r); err != nil || got != (auth.Peer{Protocol: auth.Protocol, Nodes: 3}) {
+	query.Sign(r, nil, auth.Peer{Nodes: 3}, contract.Caller{})
+	if got, _, err := projector.Verify(r, nil); err != nil || got != (auth.Peer{Protocol: auth.Protocol, Nodes: 3}) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }
@@ -52,7 +52,7 @@ func TestForgedInternalRequests(t *testing.T) {
 	signer := auth.Internal{Keys: openKeys(t, keyA), Now: now.Now}
 	signed := func() *http.Request {
 		r := internalRequest(t, "GET", internalURL)
-		signer.Sign(r, peer, contract.Caller{Subject: "alice"})
+		signer.Sign(r, nil, peer, contract.Caller{Subject: "alice"})
 		return r
 	}
 	header := signed().Header.Get(auth.InternalHeader)
@@ -89,23 +89,23 @@ func TestForgedInternalRequests(t *testing.T) {
 		"a word less":     edit(" alice ", " "),
 		"no MAC":          func(r *http.Request) { r.Header.Set(auth.InternalHeader, header[:strings.LastIndexByte(header, ' ')]) },
 		"MAC cut off":     func(r *http.Request) { r.Header.Set(auth.InternalHeader, header[:len(header)-20]) },
-		"a word alone":    func(r *http.Request) { r.Header.Set(auth.InternalHeader, "1") },
-		"version no more": edit("1 ", "x "),
+		"a word alone":    func(r *http.Request) { r.Header.Set(auth.InternalHeader, "2") },
+		"version no more": edit("2 ", "x "),
 	} {
 		r := signed()
 		forge(r)
-		if _, _, err := signer.Verify(r); !errors.Is(err, auth.ErrUnsigned) {
+		if _, _, err := signer.Verify(r, nil); !errors.Is(err, auth.ErrUnsigned) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
-	if _, _, err := (auth.Internal{Keys: openKeys(t, keyB), Now: now.Now}).Verify(signed()); !errors.Is(err, auth.ErrUnsigned) {
+	if _, _, err := (auth.Internal{Keys: openKeys(t, keyB), Now: now.Now}).Verify(signed(), nil); !errors.Is(err, auth.ErrUnsigned) {
 		t.Errorf("another secret: got %v", err)
 	}
 	for age, good := range map[time.Duration]bool{auth.Leeway: true, -auth.Leeway: true, auth.Leeway + time.Second: false, -auth.Leeway - time.Second: false} {
 		now.set(noon)
 		r := signed()
 		now.set(noon.Add(age))
-		if _, _, err := signer.Verify(r); errors.Is(err, auth.ErrUnsigned) == good {
+		if _, _, err := signer.Verify(r, nil); errors.Is(err, auth.ErrUnsigned) == good {
 			t.Errorf("%v old: got %v", age, err)
 		}
 	}
@@ -130,13 +130,27 @@ func TestPeersThatDiffer(t *testing.T) {
 	}
 }
 
+func TestInternalBody(t *testing.T) {
+	internal := auth.Internal{Keys: openKeys(t, keyA), Now: func() time.Time { return noon }}
+	r := internalRequest(t, "POST", internalURL)
+	internal.Sign(r, []byte("this"), peer, contract.Caller{Subject: "alice"})
+	if _, _, err := internal.Verify(r, []byte("this")); err != nil {
+		t.Error(err)
+	}
+	for _, body := range []string{"", "that"} {
+		if _, _, err := internal.Verify(r, []byte(body)); !errors.Is(err, auth.ErrUnsigned) {
+			t.Errorf("%q: got %v", body, err)
+		}
+	}
+}
+
 // Another version of the protocol may be signed in another way.
 func TestPeerOfAnotherProtocol(t *testing.T) {
 	internal := auth.Internal{Keys: openKeys(t, keyA), Now: func() time.Time { return noon }}
 	r := internalRequest(t, "GET", internalURL)
-	r.Header.Set(auth.InternalHeader, "2 in another way")
+	r.Header.Set(auth.InternalHeader, "1 in another way")
 	var differs *auth.PeerError
-	if _, _, err := internal.Verify(r); !errors.As(err, &differs) || differs.What != "protocol version" || differs.Theirs != "2" {
+	if _, _, err := internal.Verify(r, nil); !errors.As(err, &differs) || differs.What != "protocol version" || differs.Theirs != "1" {
 		t.Errorf("got %v", err)
 	}
 }

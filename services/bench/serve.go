@@ -96,7 +96,7 @@ func (t *serveTask) reading(at topic.Connection, secret *auth.Keys, logger *slog
 		Copy: "bench", Nodes: 1, Node: 0, DataDir: t.Data,
 		MemoryBytes: projector.DefaultMemoryBytes, CacheBytes: projector.DefaultCacheBytes, MemtableBytes: projector.DefaultMemtableBytes,
 		FlushBytes: projector.DefaultFlushBytes, FlushEvery: projector.DefaultFlushEvery, MaxWait: projector.DefaultMaxWait,
-		PollInterval: projector.DefaultPollInterval, PollWindow: projector.DefaultPollWindow, VisibleTo: projector.Sender,
+		PollInterval: projector.DefaultPollInterval, PollWindow: projector.DefaultPollWindow, PollSlowest: projector.DefaultPollSlowest, VisibleTo: projector.Sender,
 		Secret: secret, Logger: logger, Registerer: registry, Now: time.Now,
 	})
 	if err != nil {

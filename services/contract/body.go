@@ -146,7 +146,7 @@ func (d *body) object(index int, name string, member func(d *body, name string) 
 var fieldNames = func() map[string]string {
 	names := make(map[string]string)
 	for _, name := range []string{"receipts", "message_id", "reader_id", "read_at", "conversation_id", "sender_id", "sent_at",
-		"recipients", "opted_out", "recipient_count"} {
+		"recipients", "opted_out", "recipient_count", "messages", "since", "limit", "readers", "min_position"} {
 		names[name] = name
 	}
 	return names

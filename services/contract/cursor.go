@@ -77,39 +77,57 @@ func (c Cursor) Encode(messageID string, s Sealer) string {
 	for _, n := range []int64{c.Next, int64(c.Index), int64(c.ReadCount)} {
 		b = binary.AppendUvarint(b, uint64(n))
 	}
-	return encoding.EncodeToString(append(b, s.Sign(cursorMessage(b, messageID))[:macSize]...))
+	return sealCursor(b, messageID, s)
 }
 
 // ParseCursor fails unless s is a cursor that was given out for this message.
 func ParseCursor(s, messageID string, sealer Sealer) (Cursor, error) {
-	b, err := decode(s)
-	if err != nil || len(b) < 1+8+macSize || b[0] != formatCursor {
+	b, err := openCursor(s, formatCursor, messageID, sealer)
+	if err != nil || len(b) < 8 {
 		return Cursor{}, errOpaque
 	}
-	b, mac := b[:len(b)-macSize], b[len(b)-macSize:]
-	if !sealer.Verify(cursorMessage(b, messageID), mac) {
-		return Cursor{}, errOpaque
-	}
-	c := Cursor{Log: binary.BigEndian.Uint32(b[1:]), Lineage: binary.BigEndian.Uint32(b[5:])}
-	b, ok := c.Part.take(b[9:])
+	c := Cursor{Log: binary.BigEndian.Uint32(b), Lineage: binary.BigEndian.Uint32(b[4:])}
+	b, ok := c.Part.take(b[8:])
 	if !ok || len(b) == 0 || b[0] >= cursorFlags {
 		return Cursor{}, errOpaque
 	}
 	c.Delta, c.Truncated = b[0]&cursorDelta != 0, b[0]&cursorTruncated != 0
 	var index, count int64
-	b = b[1:]
-	for _, to := range []*int64{&c.Next, &index, &count} {
-		v, n := uvarint(b)
-		if n == 0 {
-			return Cursor{}, errOpaque
-		}
-		*to, b = v, b[n:]
-	}
-	if len(b) > 0 {
+	if !takeNumbers(b[1:], &c.Next, &index, &count) {
 		return Cursor{}, errOpaque
 	}
 	c.Index, c.ReadCount = int(index), int(count)
 	return c, nil
+}
+
+// sealCursor returns the string of a cursor's bytes.
+func sealCursor(b []byte, messageID string, s Sealer) string {
+	return encoding.EncodeToString(append(b, s.Sign(cursorMessage(b, messageID))[:macSize]...))
+}
+
+// openCursor returns what a cursor of this format has between that and its MAC.
+func openCursor(s string, format byte, messageID string, sealer Sealer) ([]byte, error) {
+	b, err := decode(s)
+	if err != nil || len(b) < 1+macSize || b[0] != format {
+		return nil, errOpaque
+	}
+	b, mac := b[:len(b)-macSize], b[len(b)-macSize:]
+	if !sealer.Verify(cursorMessage(b, messageID), mac) {
+		return nil, errOpaque
+	}
+	return b[1:], nil
+}
+
+// takeNumbers reads b, which is uvarints and nothing else.
+func takeNumbers(b []byte, to ...*int64) bool {
+	for _, to := range to {
+		v, n := uvarint(b)
+		if n == 0 {
+			return false
+		}
+		*to, b = v, b[n:]
+	}
+	return len(b) == 0
 }
 
 func (c Cursor) flags() (flags byte) {

@@ -17,6 +17,8 @@ import (
 //	position   2 | log ID u32 | (partition delta, next) uvarint pairs…   | sum
 //	cursor     4 | log ID u32 | lineage ID u32 | part | flags u8
 //	             | next, index and read count as uvarints                | sum
+//	unread's     5 | log ID u32 | lineage ID u32
+//	cursor       | next, number and unread count as uvarints             | sum
 //
 // where a cursor's part is one of
 //
@@ -35,6 +37,8 @@ const (
 	formatVersion  = 1
 	formatPosition = 2
 	formatCursor   = 4
+
+	formatUnreadCursor = 5
 
 	sumSize = 4
 	macSize = 16

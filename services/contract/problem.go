@@ -34,6 +34,8 @@ const (
 	NoSuchRoute          Code = "no_such_route"
 	MethodNotAllowed     Code = "method_not_allowed"
 	UnsupportedMediaType Code = "unsupported_media_type"
+	NoRoster             Code = "no_roster"
+	Recalled             Code = "recalled"
 	CursorGone           Code = "cursor_gone"
 	PositionGone         Code = "position_gone"
 	BodyTooLarge         Code = "body_too_large"
@@ -92,6 +94,8 @@ var kinds = map[Code]struct {
 	NoSuchRoute:          {http.StatusNotFound, "No such route"},
 	MethodNotAllowed:     {http.StatusMethodNotAllowed, "The route does not have this method"},
 	UnsupportedMediaType: {http.StatusUnsupportedMediaType, "The body must be application/json"},
+	NoRoster:             {http.StatusConflict, "The message's recipients are not known by name"},
+	Recalled:             {http.StatusConflict, "The message was recalled"},
 	CursorGone:           {http.StatusGone, "The pages cannot be continued"},
 	PositionGone:         {http.StatusGone, "The position is of another topic or generation"},
 	BodyTooLarge:         {http.StatusRequestEntityTooLarge, "The body is too large"},
@@ -198,6 +202,23 @@ func (p *Problem) Answer() Answer {
 		h.Set("Retry-After", strconv.Itoa(seconds))
 	}
 	return Answer{Status: kind.status, Header: h, Body: body}
+}
+
+// ParseProblem returns the problem that an answer of Answer's is. It has no title
+// and status of its own: the code has.
+func ParseProblem(a Answer) (*Problem, error) {
+	var d document
+	if err := json.Unmarshal(a.Body, &d); err != nil {
+		return nil, fmt.Errorf("a problem document of status %d: %w", a.Status, err)
+	}
+	if _, found := kinds[d.Code]; !found {
+		return nil, fmt.Errorf("a problem document of status %d: no known code", a.Status)
+	}
+	p := &Problem{Code: d.Code, Detail: d.Detail, Errors: d.Errors}
+	if seconds, err := strconv.Atoi(a.Header.Get("Retry-After")); err == nil {
+		p.RetryAfter = time.Duration(seconds) * time.Second
+	}
+	return p, nil
 }
 
 // challenge is RFC 6750's: without a token it names no error.

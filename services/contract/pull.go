@@ -37,24 +37,38 @@ type Pull struct {
 // ParsePull parses the query string and headers of a pull of messageID.
 func ParsePull(messageID, rawQuery string, header http.Header, sealer Sealer) (*Pull, *Problem) {
 	p := &Pull{MessageID: messageID, Limit: DefaultLimit}
-	values, err := url.ParseQuery(rawQuery)
-	if err != nil {
-		return nil, NewProblem(BadParameter, "the query string is not well-formed")
+	limited := false
+	problem := eachParameter(rawQuery, func(name string, vs []string) *Problem {
+		limited = limited || name == "limit"
+		return p.parameter(name, vs, sealer)
+	})
+	if problem != nil {
+		return nil, problem
 	}
-	for _, name := range sortedNames(values) {
-		vs := values[name]
-		if len(vs) > 1 && name != "min_position" {
-			return nil, NewProblem(BadParameter, "%q may be given once", short(name))
-		}
-		if problem := p.parameter(name, vs, sealer); problem != nil {
-			return nil, problem
-		}
-	}
-	if problem := p.settle(values); problem != nil {
+	if problem := p.settle(limited); problem != nil {
 		return nil, problem
 	}
 	p.IfNoneMatch, p.AnyMatch = parseETags(header.Values("If-None-Match"))
 	return p, nil
+}
+
+// eachParameter calls f with each parameter of a query string, of which only
+// min_position may be repeated.
+func eachParameter(rawQuery string, f func(name string, values []string) *Problem) *Problem {
+	values, err := url.ParseQuery(rawQuery)
+	if err != nil {
+		return NewProblem(BadParameter, "the query string is not well-formed")
+	}
+	for _, name := range sortedNames(values) {
+		vs := values[name]
+		if len(vs) > 1 && name != "min_position" {
+			return NewProblem(BadParameter, "%q may be given once", short(name))
+		}
+		if problem := f(name, vs); problem != nil {
+			return problem
+		}
+	}
+	return nil
 }
 
 // NoParameters refuses a query string where a route has no parameters.
@@ -75,14 +89,10 @@ func sortedNames(values url.Values) []string {
 	return names
 }
 
-func (p *Pull) parameter(name string, vs []string, sealer Sealer) *Problem {
+func (p *Pull) parameter(name string, vs []string, sealer Sealer) (problem *Problem) {
 	switch v := vs[0]; name {
 	case "limit":
-		limit, err := parseLimit(v)
-		if err != nil {
-			return NewProblem(BadParameter, "limit must be an integer from 0 to %d", MaxLimit)
-		}
-		p.Limit = limit
+		p.Limit, problem = parseLimit(v)
 	case "since":
 		return p.versionPart(PartSince, name, v)
 	case "at_version":
@@ -100,20 +110,30 @@ func (p *Pull) parameter(name string, vs []string, sealer Sealer) *Problem {
 		}
 		p.Cursor = &cursor
 	case "min_position":
-		if len(vs) > MaxMinPositions {
-			return NewProblem(BadParameter, "min_position may be given %d times", MaxMinPositions)
-		}
-		for _, v := range vs {
-			position, err := ParsePosition(v)
-			if err != nil {
-				return NewProblem(BadPosition, "min_position: %v", err)
-			}
-			p.MinPositions = append(p.MinPositions, position)
-		}
+		p.MinPositions, problem = parsePositions(vs)
 	default:
-		return NewProblem(BadParameter, "there is no parameter %q here", short(name))
+		problem = unknownParameter(name)
 	}
-	return nil
+	return problem
+}
+
+func unknownParameter(name string) *Problem {
+	return NewProblem(BadParameter, "there is no parameter %q here", short(name))
+}
+
+func parsePositions(vs []string) ([]Position, *Problem) {
+	if len(vs) > MaxMinPositions {
+		return nil, NewProblem(BadParameter, "min_position may be given %d times", MaxMinPositions)
+	}
+	positions := make([]Position, 0, len(vs))
+	for _, v := range vs {
+		position, err := ParsePosition(v)
+		if err != nil {
+			return nil, NewProblem(BadPosition, "min_position: %v", err)
+		}
+		positions = append(positions, position)
+	}
+	return positions, nil
 }
 
 func (p *Pull) versionPart(kind PartKind, name, value string) *Problem {
@@ -134,7 +154,7 @@ func (p *Pull) part(part Part) *Problem {
 }
 
 // settle checks what parameters say of each other.
-func (p *Pull) settle(values url.Values) *Problem {
+func (p *Pull) settle(limited bool) *Problem {
 	if p.Cursor == nil {
 		return nil
 	}
@@ -143,16 +163,20 @@ func (p *Pull) settle(values url.Values) *Problem {
 			"since, at or at_version conflicts with cursor: repeat what the cursor was given for, or leave it out")
 	}
 	p.Part = p.Cursor.Part
-	if values.Has("limit") && p.Limit == 0 {
-		return NewProblem(BadParameter, "cursor and limit=0 conflict: limit=0 has no pages")
+	if limited && p.Limit == 0 {
+		return noPages()
 	}
 	return nil
 }
 
-func parseLimit(s string) (int, error) {
+func noPages() *Problem {
+	return NewProblem(BadParameter, "cursor and limit=0 conflict: limit=0 has no pages")
+}
+
+func parseLimit(s string) (int, *Problem) {
 	n, err := strconv.ParseUint(s, 10, 16)
 	if err != nil || n > MaxLimit || s[0] == '+' {
-		return 0, strconv.ErrRange
+		return 0, NewProblem(BadParameter, "limit must be an integer from 0 to %d", MaxLimit)
 	}
 	return int(n), nil
 }

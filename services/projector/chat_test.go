@@ -59,7 +59,8 @@ func newChat(t testing.TB) *chat {
 		retention: testRetention,
 		visibleTo: Sender,
 		wait:      50 * time.Millisecond,
-		poll:      "interval=2000, window=20000",
+		pace:      newPollPace(contract.Poll{Interval: DefaultPollInterval, Window: DefaultPollWindow}, DefaultPollSlowest),
+		waits:     new(waits),
 		now:       func() time.Time { return c.now },
 	}
 	return c
@@ -234,6 +235,14 @@ func (r reply) page() string {
 		s += " more"
 	}
 	return s
+}
+
+// toClient is what a client gets of it.
+func toClient(answer contract.Answer, problem *contract.Problem) contract.Answer {
+	if problem != nil {
+		return problem.Answer()
+	}
+	return answer
 }
 
 func parseReply(t testing.TB, a contract.Answer) reply {

@@ -51,9 +51,10 @@ type Config struct {
 
 	// MaxWait is how long a pull waits for the position that it presents.
 	MaxWait time.Duration
-	// PollInterval and PollWindow are what clients are told.
-	PollInterval, PollWindow time.Duration
-	VisibleTo                VisibleTo
+	// PollInterval and PollWindow are what clients are told. Under load the interval
+	// grows up to PollSlowest.
+	PollInterval, PollWindow, PollSlowest time.Duration
+	VisibleTo                             VisibleTo
 
 	// Secret signs cursors, and authenticates query on the internal port.
 	Secret *auth.Keys
@@ -96,6 +97,7 @@ const (
 	DefaultMaxWait       = 2 * time.Second
 	DefaultPollInterval  = 2 * time.Second
 	DefaultPollWindow    = 20 * time.Second
+	DefaultPollSlowest   = 8 * time.Second
 )
 
 // ErrConfig is wrapped by what Config.Validate returns.
@@ -122,6 +124,7 @@ func (c *Config) Validate() error {
 	check(copyName.MatchString(c.Copy), "--copy must be 1-100 of letters, digits, '.', '_' and '-', the first a letter or digit, not %q", c.Copy)
 	check(c.MaxWait >= 0 && c.MaxWait <= 30*time.Second, "--max-wait must be from 0s to 30s, not %v", c.MaxWait)
 	check(c.PollInterval >= 100*time.Millisecond && c.PollInterval <= time.Hour, "--poll-interval must be from 100ms to 1h, not %v", c.PollInterval)
+	check(c.PollSlowest >= c.PollInterval && c.PollSlowest <= time.Hour, "--poll-slowest must be from --poll-interval to 1h, not %v", c.PollSlowest)
 	check(c.PollWindow >= c.PollInterval && c.PollWindow <= 24*time.Hour, "--poll-window must be from --poll-interval to 24h, not %v", c.PollWindow)
 	check(c.VisibleTo == Sender || c.VisibleTo == Participants, "--visible-to must be %s or %s, not %q", Sender, Participants, c.VisibleTo)
 	check(c.Secret != nil, "--internal-secret-file must name a file of keys")

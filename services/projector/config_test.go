@@ -18,7 +18,7 @@ func TestConfigValidate(t *testing.T) {
 		Retention: DefaultRetention, WaitingLimit: DefaultWaitingLimit, Copy: "copy-a", Nodes: 2, Node: 1, DataDir: "state",
 		MemoryBytes: DefaultMemoryBytes, CacheBytes: DefaultCacheBytes, MemtableBytes: DefaultMemtableBytes,
 		FlushBytes: DefaultFlushBytes, FlushEvery: DefaultFlushEvery, MaxWait: DefaultMaxWait,
-		PollInterval: DefaultPollInterval, PollWindow: DefaultPollWindow, VisibleTo: Sender,
+		PollInterval: DefaultPollInterval, PollWindow: DefaultPollWindow, PollSlowest: DefaultPollSlowest, VisibleTo: Sender,
 		Secret: testKeys(t), Registerer: prometheus.NewRegistry(), Now: time.Now,
 	}
 	if err := good.Validate(); err != nil {
@@ -48,6 +48,7 @@ func TestConfigValidate(t *testing.T) {
 		{"--flush-every", func(c *Config) { c.FlushEvery = 0 }},
 		{"--max-wait", func(c *Config) { c.MaxWait = -1 }},
 		{"--poll-interval", func(c *Config) { c.PollInterval = 0 }},
+		{"--poll-slowest", func(c *Config) { c.PollSlowest = time.Second }},
 		{"--poll-window", func(c *Config) { c.PollWindow = time.Second }},
 		{"--visible-to", func(c *Config) { c.VisibleTo = "everybody" }},
 		{"--internal-secret-file", func(c *Config) { c.Secret = nil }},

@@ -107,7 +107,7 @@ func (d *deployment) config() Config {
 		Connection: d.conn, Generation: 1, Retention: testRetention, WaitingLimit: 1000, Copy: "a", Nodes: 1, Node: 0,
 		DataDir: filepath.Join(d.dir, "state"), MemoryBytes: 16 << 20, CacheBytes: 2 << 20, MemtableBytes: 20 << 20,
 		FlushBytes: 256 << 10, FlushEvery: 50 * time.Millisecond, MaxWait: 20 * time.Second,
-		PollInterval: DefaultPollInterval, PollWindow: DefaultPollWindow, VisibleTo: Sender,
+		PollInterval: DefaultPollInterval, PollWindow: DefaultPollWindow, PollSlowest: DefaultPollSlowest, VisibleTo: Sender,
 		Secret: d.keys, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(), Now: time.Now,
 	}
 }
@@ -298,7 +298,7 @@ func (d *deployment) ask(n *runningNode, path string, peer auth.Peer, caller con
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	auth.Internal{Keys: d.keys, Now: time.Now}.Sign(r, peer, caller)
+	auth.Internal{Keys: d.keys, Now: time.Now}.Sign(r, nil, peer, caller)
 	resp, err := d.client.Do(r)
 	if err != nil {
 		d.t.Fatal(err)

@@ -20,6 +20,8 @@ import (
 func (s *Service) Routes() []server.Route {
 	return []server.Route{
 		{Method: http.MethodGet, Path: protocol.ReceiptsRoute, Access: server.Public, Handler: s.authenticated(s.serveReceipts)},
+		{Method: http.MethodGet, Path: protocol.UnreadRoute, Access: server.Public, Handler: s.authenticated(s.serveUnread)},
+		{Method: http.MethodPost, Path: protocol.BatchPath, Access: server.Public, MaxBody: contract.MaxBody, Handler: s.authenticated(s.serveBatch)},
 		{Method: http.MethodGet, Path: protocol.StatusPath, Access: server.Public, Handler: s.authenticated(s.serveStatus)},
 		{Method: http.MethodGet, Path: protocol.UndecodablePath, Access: server.Public, Handler: s.authenticated(s.serveUndecodable)},
 		{Method: http.MethodGet, Path: protocol.DigestsPath, Access: server.Public, Handler: s.authenticated(s.ofPartition(s.digests))},
@@ -43,7 +45,7 @@ type internalHandler func(context.Context, sender, *server.Request) (contract.An
 // this protocol.
 func (s *Service) authenticated(next internalHandler) server.Handler {
 	return func(ctx context.Context, r *server.Request) (contract.Answer, *contract.Problem) {
-		peer, caller, err := s.internal.Verify(r.HTTP)
+		peer, caller, err := s.internal.Verify(r.HTTP, r.Body)
 		switch {
 		case errors.Is(err, auth.ErrPeer):
 			return contract.Answer{}, wrongPeer(err)
@@ -60,23 +62,63 @@ func wrongPeer(err error) *contract.Problem {
 }
 
 func (s *Service) serveReceipts(ctx context.Context, from sender, r *server.Request) (contract.Answer, *contract.Problem) {
+	return s.passed(from, func() (contract.Answer, *contract.Problem) {
+		id, problem := r.PathID("message_id")
+		if problem != nil {
+			return contract.Answer{}, problem
+		}
+		pull, problem := contract.ParsePull(id, r.HTTP.URL.RawQuery, r.HTTP.Header, s.config.Secret)
+		if problem != nil {
+			return contract.Answer{}, problem
+		}
+		return s.Receipts(ctx, pull, from.caller)
+	})
+}
+
+func (s *Service) serveUnread(ctx context.Context, from sender, r *server.Request) (contract.Answer, *contract.Problem) {
+	return s.passed(from, func() (contract.Answer, *contract.Problem) {
+		id, problem := r.PathID("message_id")
+		if problem != nil {
+			return contract.Answer{}, problem
+		}
+		u, problem := contract.ParseUnread(id, r.HTTP.URL.RawQuery, r.HTTP.Header, s.config.Secret)
+		if problem != nil {
+			return contract.Answer{}, problem
+		}
+		return s.Unread(ctx, u, from.caller)
+	})
+}
+
+func (s *Service) serveBatch(ctx context.Context, from sender, r *server.Request) (contract.Answer, *contract.Problem) {
+	return s.passed(from, func() (contract.Answer, *contract.Problem) {
+		readers, err := strconv.Atoi(r.HTTP.URL.Query().Get(protocol.ReadersParameter))
+		if err != nil || readers < 0 {
+			return contract.Answer{}, contract.NewProblem(contract.BadParameter, "%s must be a number", protocol.ReadersParameter)
+		}
+		asked, problem := contract.DecodeBatch(r.Body)
+		if problem != nil {
+			return contract.Answer{}, problem
+		}
+		answer, problem := s.Batch(ctx, asked, readers, from.caller)
+		if problem != nil {
+			return contract.Answer{}, problem
+		}
+		return contract.Answer{Status: http.StatusOK, Header: http.Header{"Content-Type": {"application/octet-stream"}}, Body: answer.Append(nil)}, nil
+	})
+}
+
+// passed marks what a handler answers as meant for the client, unless the peer is
+// not one that this node may answer.
+func (s *Service) passed(from sender, answer func() (contract.Answer, *contract.Problem)) (contract.Answer, *contract.Problem) {
 	if n := s.node.Load(); n != nil {
 		if err := n.peer().Check(from.peer); err != nil {
 			return contract.Answer{}, wrongPeer(err)
 		}
 	}
-	id, problem := r.PathID("message_id")
-	if problem != nil {
-		return marked(problem.Answer()), nil
-	}
-	pull, problem := contract.ParsePull(id, r.HTTP.URL.RawQuery, r.HTTP.Header, s.config.Secret)
-	if problem != nil {
-		return marked(problem.Answer()), nil
-	}
-	answer, problem := s.pull(ctx, pull, from.caller)
+	a, problem := answer()
 	switch {
 	case problem == nil:
-		return marked(answer), nil
+		return marked(a), nil
 	case errors.Is(problem.Cause, errNotOwner):
 		return contract.Answer{}, wrongPeer(problem.Cause)
 	}

@@ -24,7 +24,7 @@ func newMetrics(s *Service) *metrics {
 	return &metrics{
 		pulls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "seenby_projector_pulls_total",
-			Help: "Pulls by what came of them: full, delta, restricted (by at or at_version), not_modified, or the code of a problem.",
+			Help: "Pulls by what came of them: full, delta, restricted (by at or at_version), not_modified, unread (a list of who has not read), or the code of a problem. Each message of a batch is one.",
 		}, []string{"result"}),
 		flush: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "seenby_projector_flush_seconds",

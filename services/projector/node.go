@@ -149,6 +149,10 @@ func (n *node) run(ctx context.Context) error {
 		})
 	}
 	wg.Go(func() { every(ctx, sampleEvery, n.sample) })
+	wg.Go(func() {
+		var cpus cpuMeter
+		every(ctx, paceEvery, func() { n.answers.pace.sample(cpus.busy(n.config.Now())) })
+	})
 	wg.Go(func() { n.check(ctx) })
 	if n.publisher.committer != nil {
 		wg.Go(func() { every(ctx, commitEvery, func() { n.publisher.publish(ctx, n.owned) }) })

@@ -101,9 +101,10 @@ func (pg *page) needs(limit int) bool {
 	return pg.uncounted || limit > 0 && pg.cut.after < pg.at
 }
 
-// fill counts what only receipts tell, selects those of the page, limit at most,
-// and says where the next page begins if there are more.
-func (s *paging) fill(pg *page, m *projections.Message, limit int) (err error) {
+// fill counts what only receipts tell, selects those of the page, and says where
+// the next page begins if there are more. Limit is how many were asked for, and
+// room how many there may be now, which is no more.
+func (s *paging) fill(pg *page, m *projections.Message, limit, room int) (err error) {
 	if pg.uncounted {
 		if pg.readCount, pg.truncated, err = pg.cut.count(m); err != nil {
 			return err
@@ -113,12 +114,12 @@ func (s *paging) fill(pg *page, m *projections.Message, limit int) (err error) {
 	if limit == 0 {
 		return nil
 	}
-	pg.receipts = make([]projections.Receipt, 0, min(limit, max(0, m.Receipts.Len()-pg.cut.index)))
+	pg.receipts = make([]projections.Receipt, 0, min(room, max(0, m.Receipts.Len()-pg.cut.index)))
 	return pg.cut.each(m, func(r projections.Receipt) bool {
 		if _, listed := m.Shown(r); !listed {
 			return true
 		}
-		if len(pg.receipts) == limit {
+		if len(pg.receipts) == room {
 			pg.next = contract.Cursor{Log: s.log, Lineage: s.lineage, Next: pg.at, Part: pg.part, Delta: pg.delta,
 				Index: r.Index, ReadCount: pg.readCount, Truncated: pg.truncated}.Encode(m.ID, s.sealer)
 			return false

@@ -3,7 +3,6 @@ package projector
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -37,7 +36,8 @@ type answers struct {
 	retention time.Duration
 	visibleTo VisibleTo
 	wait      time.Duration
-	poll      string
+	pace      *pollPace
+	waits     *waits
 	now       func() time.Time
 }
 
@@ -47,7 +47,8 @@ func newAnswers(c *Config, l projections.Lineage) answers {
 		retention: c.Retention,
 		visibleTo: c.VisibleTo,
 		wait:      c.MaxWait,
-		poll:      fmt.Sprintf("interval=%d, window=%d", c.PollInterval.Milliseconds(), c.PollWindow.Milliseconds()),
+		pace:      newPollPace(contract.Poll{Interval: c.PollInterval, Window: c.PollWindow}, c.PollSlowest),
+		waits:     new(waits),
 		now:       c.Now,
 	}
 }
@@ -77,7 +78,9 @@ func (a *answers) receipts(ctx context.Context, src source, pull *contract.Pull,
 	}
 	// What is told about freshness was known before the view is taken, so that it
 	// is true of it.
-	caughtUp, problem := a.fresh(ctx, src, need)
+	patience := a.patience(ctx)
+	defer patience.end()
+	caughtUp, problem := a.fresh(&patience, src, need)
 	if problem != nil {
 		return contract.Answer{}, "", problem
 	}
@@ -99,8 +102,8 @@ func (a *answers) receipts(ctx context.Context, src source, pull *contract.Pull,
 // view has not all.
 func (a *answers) show(partition int32, view *materialize.View, caughtUp time.Time, pull *contract.Pull, caller contract.Caller) (answer contract.Answer, result string, problem *contract.Problem, done bool) {
 	m, now := &view.Message, a.now()
-	if !view.Found || a.expired(m, now) || !a.maySee(m, caller) {
-		return answer, "", contract.NewProblem(contract.NotFound, "there is no such message, or it is not yours to see"), true
+	if !a.shows(view, caller, now) {
+		return answer, "", notFound(), true
 	}
 	pg, problem := a.page(m, pull)
 	if problem != nil {
@@ -108,15 +111,13 @@ func (a *answers) show(partition int32, view *materialize.View, caughtUp time.Ti
 	}
 	// A restricted page has no entity tag to match.
 	if !pg.restricted && (pull.AnyMatch || matches(pull.IfNoneMatch, pg.version)) {
-		answer = contract.Answer{Status: http.StatusNotModified, Header: a.header(partition, view, pg, lagSince(caughtUp, now))}
-		delete(answer.Header, "Content-Type")
-		return answer, resultNotModified, nil, true
+		return a.notModified(partition, view, pg, lagSince(caughtUp, now)), resultNotModified, nil, true
 	}
 	if pg.needs(pull.Limit) {
 		if !m.Receipts.Whole() {
 			return answer, "", nil, false
 		}
-		if err := a.fill(pg, m, pull.Limit); err != nil {
+		if err := a.fill(pg, m, pull.Limit, pull.Limit); err != nil {
 			return answer, "", unavailable().Because(err), true
 		}
 	}
@@ -140,29 +141,50 @@ func (a *answers) presented(partition int32, pull *contract.Pull) (need int64, p
 	if v := part.Version; pull.Cursor == nil && part.Kind == contract.PartAtVersion && (v.Log != a.log || v.Lineage != a.lineage) {
 		return 0, contract.NewProblem(contract.BadVersion, "at_version is of another topic, generation or lineage: what it showed cannot be told from here")
 	}
-	for _, p := range pull.MinPositions {
-		if p.Log != a.log {
-			return 0, contract.NewProblem(contract.PositionGone, "min_position is of another topic or generation: pull again without it")
-		}
-		need = max(need, p.Next[partition])
+	if problem := a.kept(pull.MinPositions); problem != nil {
+		return 0, problem
 	}
+	need = max(a.tagged(pull.MessageID, pull.IfNoneMatch), positioned(partition, pull.MinPositions))
 	if v := part.Version; v.Log == a.log {
 		need = max(need, v.Next)
 	}
 	if c := pull.Cursor; c != nil && c.Log == a.log {
 		need = max(need, c.Next)
 	}
-	for _, tag := range pull.IfNoneMatch {
-		if v, err := contract.ParseVersion(tag, pull.MessageID); err == nil && v.Log == a.log {
+	return need, nil
+}
+
+// kept refuses positions of another log.
+func (a *answers) kept(positions []contract.Position) *contract.Problem {
+	for _, p := range positions {
+		if p.Log != a.log {
+			return contract.NewProblem(contract.PositionGone, "min_position is of another topic or generation: pull again without it")
+		}
+	}
+	return nil
+}
+
+// positioned is what positions say of a partition.
+func positioned(partition int32, positions []contract.Position) (need int64) {
+	for _, p := range positions {
+		need = max(need, p.Next[partition])
+	}
+	return need
+}
+
+// tagged is what the versions of this log among entity tags say.
+func (a *answers) tagged(messageID string, tags []string) (need int64) {
+	for _, tag := range tags {
+		if v, err := contract.ParseVersion(tag, messageID); err == nil && v.Log == a.log {
 			need = max(need, v.Next)
 		}
 	}
-	return need, nil
+	return need
 }
 
 // fresh returns, once the partition answers pulls and has got to need, as of when
 // it had applied everything; or it says why it does not.
-func (a *answers) fresh(ctx context.Context, src source, need int64) (time.Time, *contract.Problem) {
+func (a *answers) fresh(p *patience, src source, need int64) (time.Time, *contract.Problem) {
 	if src.Stopped() != nil {
 		return time.Time{}, unavailable()
 	}
@@ -173,15 +195,13 @@ func (a *answers) fresh(ctx context.Context, src source, need int64) (time.Time,
 	if src.Position() >= need {
 		return caughtUp, nil
 	}
-	waiting, cancel := context.WithTimeout(ctx, a.wait)
-	defer cancel()
-	err := src.Wait(waiting, need)
+	err := p.wait(src, need)
 	switch {
 	case err == nil:
 		return src.CaughtUp(), nil
 	case src.Stopped() != nil:
 		return caughtUp, unavailable()
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case errors.Is(p.ctx.Err(), context.DeadlineExceeded):
 		return caughtUp, contract.NewProblem(contract.Timeout, "the presented position was waited for until the request's time was over").After(time.Second)
 	}
 	return caughtUp, contract.NewProblem(contract.NotFresh, "what was presented is not applied yet").After(time.Second)
@@ -189,6 +209,15 @@ func (a *answers) fresh(ctx context.Context, src source, need int64) (time.Time,
 
 func unavailable() *contract.Problem {
 	return contract.NewProblem(contract.OwnerUnavailable, "the message's owner does not answer").After(time.Second)
+}
+
+// shows says whether there is a message for the caller to see.
+func (a *answers) shows(view *materialize.View, caller contract.Caller, now time.Time) bool {
+	return view.Found && !a.expired(&view.Message, now) && a.maySee(&view.Message, caller)
+}
+
+func notFound() *contract.Problem {
+	return contract.NewProblem(contract.NotFound, "there is no such message, or it is not yours to see")
 }
 
 // expired goes by the wall clock.
@@ -213,11 +242,17 @@ func matches(tags []string, version string) bool {
 	return false
 }
 
+func (a *answers) notModified(partition int32, view *materialize.View, pg *page, lag time.Duration) contract.Answer {
+	answer := contract.Answer{Status: http.StatusNotModified, Header: a.header(partition, view, pg, lag)}
+	delete(answer.Header, "Content-Type")
+	return answer
+}
+
 // header returns the headers of a 200; a 304 has them but Content-Type. A
 // restricted page does not change with the message's version, and nobody polls
 // for it: it has no entity tag and no Seenby-Poll.
 func (a *answers) header(partition int32, view *materialize.View, pg *page, lag time.Duration) http.Header {
-	poll := a.poll
+	poll := a.pace.now().text
 	if pg.complete || view.Message.Recalled {
 		poll = pollStop
 	}

@@ -10,6 +10,11 @@ import (
 // appendBody appends a pull's JSON. It is written by hand because it is nearly
 // all that a pull costs; what it reads is immutable, so no lock is held.
 func appendBody(b []byte, m *projections.Message, pg *page) []byte {
+	return append(appendMembers(b, m, pg), '}')
+}
+
+// appendMembers appends the JSON without its end.
+func appendMembers(b []byte, m *projections.Message, pg *page) []byte {
 	b = appendMember(b, `{"message_id":`, m.ID)
 	b = appendMember(b, `,"conversation_id":`, m.ConversationID)
 	if sender, known := m.SenderID(); known {
@@ -43,21 +48,30 @@ func appendBody(b []byte, m *projections.Message, pg *page) []byte {
 	b = strconv.AppendBool(b, pg.delta)
 	b = append(b, `,"readers":[`...)
 	for i, r := range pg.receipts {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = appendMember(b, `{"reader_id":`, m.Reader(r))
-		b = append(b, `,"read_at":"`...)
-		b = contract.AppendTime(b, r.ReadAt)
-		b = append(b, `"}`...)
+		b = appendReader(b, i, m.Reader(r), r.ReadAt)
 	}
-	b = append(b, `],"next":`...)
-	if pg.next == "" {
-		return append(b, "null}"...)
+	return appendNext(append(b, ']'), pg.next)
+}
+
+// appendReader appends the item at index i of a list of readers.
+func appendReader(b []byte, i int, id string, readAt int64) []byte {
+	if i > 0 {
+		b = append(b, ',')
 	}
-	b = append(b, '"')
-	b = append(b, pg.next...)
+	b = appendMember(b, `{"reader_id":`, id)
+	b = append(b, `,"read_at":"`...)
+	b = contract.AppendTime(b, readAt)
 	return append(b, `"}`...)
+}
+
+// appendNext appends where the next page is, or null.
+func appendNext(b []byte, next string) []byte {
+	if next == "" {
+		return append(b, `,"next":null`...)
+	}
+	b = append(b, `,"next":"`...)
+	b = append(b, next...)
+	return append(b, '"')
 }
 
 // bodySize is about how many bytes appendBody appends, so that it need not grow
@@ -74,35 +88,5 @@ func bodySize(m *projections.Message, pg *page) int {
 
 func appendMember(b []byte, name, value string) []byte {
 	b = append(b, name...)
-	return appendString(b, value)
-}
-
-const hexDigits = "0123456789abcdef"
-
-// appendString appends s, which is valid UTF-8, as a JSON string. It escapes
-// what JSON requires, and U+2028 and U+2029, at which JavaScript of old ends a
-// line.
-func appendString(b []byte, s string) []byte {
-	b = append(b, '"')
-	from := 0
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		switch {
-		case c == '"' || c == '\\':
-			b = append(b, s[from:i]...)
-			b = append(b, '\\', c)
-			from = i + 1
-		case c < ' ':
-			b = append(b, s[from:i]...)
-			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-			from = i + 1
-		case c == 0xe2 && i+2 < len(s) && s[i+1] == 0x80 && s[i+2]&^1 == 0xa8:
-			b = append(b, s[from:i]...)
-			b = append(b, '\\', 'u', '2', '0', '2', hexDigits[s[i+2]&15])
-			i += 2
-			from = i + 1
-		}
-	}
-	b = append(b, s[from:]...)
-	return append(b, '"')
+	return contract.AppendString(b, value)
 }

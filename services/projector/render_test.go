@@ -2,6 +2,7 @@ package projector
 
 import (
 	"encoding/json"
+	"github.com/seenby/seenby/services/contract"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -107,7 +108,7 @@ func TestAppendString(t *testing.T) {
 		"日本\U0001F600":       "\"日本\U0001F600\"",
 		"\x7f":               "\"\x7f\"",
 	} {
-		if got := string(appendString(nil, in)); got != want {
+		if got := string(contract.AppendString(nil, in)); got != want {
 			t.Errorf("%q: got %s, want %s", in, got, want)
 		}
 	}
@@ -120,7 +121,7 @@ func FuzzAppendString(f *testing.F) {
 			t.Skip("not UTF-8")
 		}
 		var back string
-		quoted := appendString(nil, s)
+		quoted := contract.AppendString(nil, s)
 		if err := json.Unmarshal(quoted, &back); err != nil || back != s {
 			t.Fatalf("%q became %s, read as %q: %v", s, quoted, back, err)
 		}

@@ -101,41 +101,88 @@ func (s *Service) identify(ctx context.Context) (topic.Identity, error) {
 
 func (s *Service) await(what string) { s.awaited.Store(&what) }
 
-// Receipts answers a pull. It needs no HTTP: standalone calls it as it is.
-func (s *Service) Receipts(ctx context.Context, pull *contract.Pull, caller contract.Caller) contract.Answer {
-	answer, problem := s.pull(ctx, pull, caller)
-	if problem != nil {
-		return problem.Answer()
-	}
-	return answer
+// Receipts answers a pull of one message. It needs no HTTP: standalone calls it, as
+// it does Unread and Batch.
+func (s *Service) Receipts(ctx context.Context, pull *contract.Pull, caller contract.Caller) (contract.Answer, *contract.Problem) {
+	return s.counted(func(n *node) (contract.Answer, string, *contract.Problem) {
+		o := n.owner(pull.MessageID)
+		if o == nil {
+			return contract.Answer{}, "", unavailable().Because(errNotOwner)
+		}
+		return n.answers.receipts(ctx, o, pull, caller)
+	})
 }
 
-func (s *Service) pull(ctx context.Context, pull *contract.Pull, caller contract.Caller) (contract.Answer, *contract.Problem) {
-	answer, result, problem := s.pullCounted(ctx, pull, caller)
-	if problem != nil {
-		result = string(problem.Code)
-		if problem.Cause != nil {
-			s.warnings.Do(func() { s.config.Logger.Error("a pull failed", "code", problem.Code, "err", problem.Cause) })
+// Unread answers a pull of who has not read a message.
+func (s *Service) Unread(ctx context.Context, u *contract.Unread, caller contract.Caller) (contract.Answer, *contract.Problem) {
+	return s.counted(func(n *node) (contract.Answer, string, *contract.Problem) {
+		o := n.owner(u.MessageID)
+		if o == nil {
+			return contract.Answer{}, "", unavailable().Because(errNotOwner)
 		}
-	}
-	s.metrics.pulled(result)
+		return n.answers.unread(ctx, o, u, caller)
+	})
+}
+
+// Batch answers for all messages of a batch, with so many readers at most. A problem
+// is of all of them.
+func (s *Service) Batch(ctx context.Context, asked *contract.Batch, readers int, caller contract.Caller) (*protocol.BatchAnswer, *contract.Problem) {
+	var answer *protocol.BatchAnswer
+	problem := s.within(func(n *node) *contract.Problem {
+		owner := func(messageID string) source {
+			if o := n.owner(messageID); o != nil {
+				return o
+			}
+			return nil
+		}
+		b, problem := n.answers.batch(ctx, owner, asked, readers, caller)
+		if problem != nil {
+			return problem
+		}
+		answer = &b.answer
+		s.warn(contract.OwnerUnavailable, b.cause)
+		for result, n := range b.came {
+			s.metrics.pulls.WithLabelValues(result).Add(float64(n))
+		}
+		return nil
+	})
 	return answer, problem
 }
 
-func (s *Service) pullCounted(ctx context.Context, pull *contract.Pull, caller contract.Caller) (contract.Answer, string, *contract.Problem) {
+// counted answers by the node's state, and counts what came of it.
+func (s *Service) counted(answer func(*node) (contract.Answer, string, *contract.Problem)) (a contract.Answer, problem *contract.Problem) {
+	problem = s.within(func(n *node) *contract.Problem {
+		var result string
+		if a, result, problem = answer(n); problem == nil {
+			s.metrics.pulled(result)
+		}
+		return problem
+	})
+	return a, problem
+}
+
+// within calls f with the node while its state is open. It counts and logs what f,
+// or the node, refuses.
+func (s *Service) within(f func(*node) *contract.Problem) (problem *contract.Problem) {
 	n := s.node.Load()
 	if n == nil {
-		return contract.Answer{}, "", contract.NewProblem(contract.Starting, "the message's owner is not ready yet").After(time.Second)
+		problem = contract.NewProblem(contract.Starting, "the message's owner is not ready yet").After(time.Second)
+	} else if problem = n.readers.enter(); problem == nil {
+		defer n.readers.leave()
+		problem = f(n)
 	}
-	if problem := n.readers.enter(); problem != nil {
-		return contract.Answer{}, "", problem
+	if problem != nil {
+		s.metrics.pulled(string(problem.Code))
+		s.warn(problem.Code, problem.Cause)
 	}
-	defer n.readers.leave()
-	o := n.owner(pull.MessageID)
-	if o == nil {
-		return contract.Answer{}, "", unavailable().Because(errNotOwner)
+	return problem
+}
+
+// warn logs why a pull could not be answered, if there is a cause.
+func (s *Service) warn(code contract.Code, cause error) {
+	if cause != nil {
+		s.warnings.Do(func() { s.config.Logger.Error("a pull failed", "code", code, "err", cause) })
 	}
-	return n.answers.receipts(ctx, o, pull, caller)
 }
 
 // errNotOwner is for a pull that came to the wrong node.

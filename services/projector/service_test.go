@@ -288,7 +288,7 @@ func TestPeerIsRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		auth.Internal{Keys: d.keys, Now: time.Now}.Sign(r, good, alice)
+		auth.Internal{Keys: d.keys, Now: time.Now}.Sign(r, nil, good, alice)
 		r.Header.Set(auth.InternalHeader, "99"+strings.TrimPrefix(r.Header.Get(auth.InternalHeader), fmt.Sprint(auth.Protocol)))
 		resp, err := d.client.Do(r)
 		if err != nil {
@@ -403,7 +403,7 @@ func TestReadyIsStrict(t *testing.T) {
 		d.write(readEvent("m1", p))
 		acknowledged := time.Now()
 		eventually(t, "everything acknowledged is applied", func() bool { return o.CaughtUp().After(acknowledged) })
-		answer := node.service.Receipts(t.Context(), &contract.Pull{MessageID: "m1"}, alice)
+		answer := toClient(node.service.Receipts(t.Context(), &contract.Pull{MessageID: "m1"}, alice))
 		if r := parseReply(t, answer); r.ReadCount != i+1 {
 			t.Fatalf("after %d acknowledged receipts: %s", i+1, answer.Body)
 		}
@@ -509,7 +509,7 @@ func TestPullsAtShutdown(t *testing.T) {
 	ask := func(next int64) reply {
 		at.Next[events.Partition("m1", testPartitions)] = next
 		pull := &contract.Pull{MessageID: "m1", MinPositions: []contract.Position{at}}
-		return parseReply(t, node.service.Receipts(context.Background(), pull, alice))
+		return parseReply(t, toClient(node.service.Receipts(context.Background(), pull, alice)))
 	}
 	waiting := make(chan reply)
 	go func() { waiting <- ask(1 << 40) }()
@@ -546,8 +546,8 @@ func TestMetrics(t *testing.T) {
 	node.becomesReady()
 	at := d.write(sentEvent("m1", "alice", "bob", "carol"), readEvent("m1", "bob"), readEvent("m1", "bob"), readEvent("m2", "bob"))
 	pull := &contract.Pull{MessageID: "m1", Limit: 1, MinPositions: []contract.Position{at}}
-	node.service.Receipts(t.Context(), pull, alice)
-	node.service.Receipts(t.Context(), pull, bob)
+	toClient(node.service.Receipts(t.Context(), pull, alice))
+	toClient(node.service.Receipts(t.Context(), pull, bob))
 	eventually(t, "all is saved", func() bool {
 		for p, next := range at.Next {
 			if d.status(node).Owned[p].Saved < next {

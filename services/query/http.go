@@ -1,6 +1,7 @@
 package query
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,9 +24,9 @@ import (
 )
 
 const (
-	// maxAnswer is more than the largest answer: 2,000 readers, each ID of 128
-	// bytes escaped.
-	maxAnswer = 4 << 20
+	// maxAnswer is more than the largest answer: 5,000 readers in a batch, each ID of
+	// 128 bytes, and 200 messages with 100 that were asked for by name.
+	maxAnswer = 32 << 20
 	// maxIdlePerNode is how many connections to a node are kept open. One that is
 	// not kept is dialled anew for each pull when the load is high.
 	maxIdlePerNode = 512
@@ -112,11 +114,11 @@ type httpOwner struct {
 }
 
 func (o *httpOwner) Status(ctx context.Context) (protocol.Status, error) {
-	r, err := o.request(ctx, protocol.StatusPath)
+	r, err := o.request(ctx, http.MethodGet, protocol.StatusPath, nil)
 	if err != nil {
 		return protocol.Status{}, err
 	}
-	o.internal.Sign(r, auth.Peer{Nodes: o.nodes}, contract.Caller{})
+	o.internal.Sign(r, nil, auth.Peer{Nodes: o.nodes}, contract.Caller{})
 	answer, err := o.do(r)
 	if err != nil {
 		return protocol.Status{}, err
@@ -128,8 +130,12 @@ func (o *httpOwner) Status(ctx context.Context) (protocol.Status, error) {
 	return status, nil
 }
 
-func (o *httpOwner) Receipts(ctx context.Context, ask *Ask) (contract.Answer, error) {
-	r, err := o.request(ctx, protocol.ReceiptsPath(ask.Pull.MessageID))
+func (o *httpOwner) Pull(ctx context.Context, ask *Ask) (contract.Answer, error) {
+	path := protocol.ReceiptsPath
+	if ask.Unread != nil {
+		path = protocol.UnreadPath
+	}
+	r, err := o.request(ctx, http.MethodGet, path(ask.messageID()), nil)
 	if err != nil {
 		return contract.Answer{}, err
 	}
@@ -137,17 +143,45 @@ func (o *httpOwner) Receipts(ctx context.Context, ask *Ask) (contract.Answer, er
 	if len(ask.IfNoneMatch) > 0 {
 		r.Header["If-None-Match"] = ask.IfNoneMatch
 	}
-	o.internal.Sign(r, auth.Peer{
-		Topic: ask.Log.Topic, TopicID: ask.Log.TopicID, Generation: ask.Log.Generation,
-		Partitions: ask.Log.Partitions, Nodes: o.nodes,
-	}, ask.Caller)
+	o.internal.Sign(r, nil, o.peer(ask.Log), ask.Caller)
 	return o.do(r)
+}
+
+func (o *httpOwner) Batch(ctx context.Context, ask *AskBatch) (*protocol.BatchAnswer, *contract.Problem, error) {
+	body := ask.Batch.Append(nil)
+	r, err := o.request(ctx, http.MethodPost, protocol.BatchPath, body)
+	if err != nil {
+		return nil, nil, err
+	}
+	r.URL.RawQuery = protocol.ReadersParameter + "=" + strconv.Itoa(ask.Readers)
+	r.Header["Content-Type"] = []string{"application/json"}
+	// It changes nothing, so that the transport may try it again on another connection.
+	r.Header["Idempotency-Key"] = nil
+	o.internal.Sign(r, body, o.peer(ask.Log), ask.Caller)
+	answer, err := o.do(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	if answer.Status != http.StatusOK {
+		problem, err := contract.ParseProblem(answer)
+		return nil, problem, err
+	}
+	results, err := protocol.ParseBatchAnswer(answer.Body)
+	if err == nil && len(results.Results) != len(ask.Batch.Items) {
+		err = fmt.Errorf("%d results for %d messages: %w", len(results.Results), len(ask.Batch.Items), errNotAnswer)
+	}
+	return results, nil, err
+}
+
+// peer is what the projector has to agree on.
+func (o *httpOwner) peer(l Log) auth.Peer {
+	return auth.Peer{Topic: l.Topic, TopicID: l.TopicID, Generation: l.Generation, Partitions: l.Partitions, Nodes: o.nodes}
 }
 
 // request returns a request for an escaped path. The URL is put together, not
 // parsed, so that a client's query string stays what it is.
-func (o *httpOwner) request(ctx context.Context, escaped string) (*http.Request, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, o.base, nil)
+func (o *httpOwner) request(ctx context.Context, method, escaped string, body []byte) (*http.Request, error) {
+	r, err := http.NewRequestWithContext(ctx, method, o.base, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}

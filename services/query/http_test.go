@@ -42,7 +42,7 @@ func at(t *testing.T, address, caFile string) (Owner, *auth.Keys) {
 }
 
 func askFor(id string) *Ask {
-	return &Ask{Pull: &contract.Pull{MessageID: id}, Caller: contract.Caller{Subject: "alice"}, Log: logOf(goodStatus(0, 1))}
+	return &Ask{Receipts: &contract.Pull{MessageID: id}, Caller: contract.Caller{Subject: "alice"}, Log: logOf(goodStatus(0, 1))}
 }
 
 func mark(w http.ResponseWriter) { w.Header().Set(protocol.AnswerHeader, "1") }
@@ -64,7 +64,7 @@ func TestHTTPPassesAPullOn(t *testing.T) {
 		})
 		ask := askFor(id)
 		ask.RawQuery, ask.IfNoneMatch = "limit=1&since=%41;x=#y", []string{`"a"`, `W/"b"`}
-		answer, err := owner.Receipts(context.Background(), ask)
+		answer, err := owner.Pull(context.Background(), ask)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,7 +76,7 @@ func TestHTTPPassesAPullOn(t *testing.T) {
 		if got.RequestURI != protocol.ReceiptsPath(id)+"?"+ask.RawQuery || !reflect.DeepEqual(got.Header["If-None-Match"], ask.IfNoneMatch) {
 			t.Errorf("%s %v", got.RequestURI, got.Header)
 		}
-		peer, caller, err := (auth.Internal{Keys: keys, Now: time.Now}).Verify(got)
+		peer, caller, err := (auth.Internal{Keys: keys, Now: time.Now}).Verify(got, nil)
 		if err != nil || caller != ask.Caller {
 			t.Errorf("%+v %v", caller, err)
 		}
@@ -98,7 +98,7 @@ func TestHTTPNotModified(t *testing.T) {
 		w.Header().Set("ETag", `W/"v"`)
 		w.WriteHeader(http.StatusNotModified)
 	})
-	answer, err := owner.Receipts(context.Background(), askFor("m1"))
+	answer, err := owner.Pull(context.Background(), askFor("m1"))
 	if err != nil || answer.Status != 304 || len(answer.Body) != 0 || answer.Header.Get("ETag") != `W/"v"` {
 		t.Errorf("%+v %v", answer, err)
 	}
@@ -146,7 +146,7 @@ func TestHTTPNotAnAnswer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			owner, _ := over(t, k.handler)
-			answer, err := owner.Receipts(context.Background(), askFor("m1"))
+			answer, err := owner.Pull(context.Background(), askFor("m1"))
 			if err == nil || k.is != nil && !errors.Is(err, k.is) || !strings.Contains(err.Error(), k.says) {
 				t.Errorf("%+v %v", answer, err)
 			}
@@ -184,7 +184,7 @@ func TestHTTPOutOfReach(t *testing.T) {
 		t.Fatal(err)
 	}
 	owner, _ := at(t, address, "")
-	if answer, err := owner.Receipts(context.Background(), askFor("m1")); err == nil {
+	if answer, err := owner.Pull(context.Background(), askFor("m1")); err == nil {
 		t.Errorf("%+v", answer)
 	}
 }
@@ -200,7 +200,7 @@ func TestHTTPSlow(t *testing.T) {
 	defer close(release)
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	if answer, err := owner.Receipts(ctx, askFor("m1")); !errors.Is(err, context.DeadlineExceeded) {
+	if answer, err := owner.Pull(ctx, askFor("m1")); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%+v %v", answer, err)
 	}
 }
@@ -235,7 +235,7 @@ func TestHTTPKeptConnectionClosed(t *testing.T) {
 	}()
 	owner, _ := at(t, "http://"+listener.Addr().String(), "")
 	for i := range 2 {
-		answer, err := owner.Receipts(context.Background(), askFor("m1"))
+		answer, err := owner.Pull(context.Background(), askFor("m1"))
 		if err != nil || string(answer.Body) != "hi" {
 			t.Errorf("pull %d: %+v %v", i, answer, err)
 		}
@@ -263,11 +263,11 @@ func TestHTTPWithTLS(t *testing.T) {
 	}))
 	defer server.Close()
 	trusting, _ := at(t, server.URL, writeFile(t, certificatePEM(server)))
-	if answer, err := trusting.Receipts(context.Background(), askFor("m1")); err != nil || string(answer.Body) != "hi" {
+	if answer, err := trusting.Pull(context.Background(), askFor("m1")); err != nil || string(answer.Body) != "hi" {
 		t.Errorf("%+v %v", answer, err)
 	}
 	strict, _ := at(t, server.URL, "")
-	if answer, err := strict.Receipts(context.Background(), askFor("m1")); err == nil {
+	if answer, err := strict.Pull(context.Background(), askFor("m1")); err == nil {
 		t.Errorf("a certificate that nobody vouches for was taken: %+v", answer)
 	}
 }

@@ -22,7 +22,7 @@ func newMetrics(s *Service) *metrics {
 	return &metrics{
 		pulls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "seenby_query_pulls_total",
-			Help: "Pulls by the projector node that was asked (none, if none could be) and what came of it: answered, not_modified, refused (a problem that the owner tells), or the code of query's own problem.",
+			Help: "Questions by the projector node that was asked (none, if none could be) and what came of them; a batch is one for each node that has messages of it: answered, not_modified, refused (a problem that the owner tells), or the code of query's own problem.",
 		}, []string{"node", "result"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "seenby_query_owner_seconds",
@@ -38,7 +38,8 @@ func (m *metrics) register(r prometheus.Registerer) error {
 	return errors.Join(r.Register(m.pulls), r.Register(m.seconds), r.Register(m.up))
 }
 
-func (m *metrics) asked(node int, answer contract.Answer, problem *contract.Problem, took time.Duration) {
+// asked counts a question and its answer's status, or its problem.
+func (m *metrics) asked(node, status int, problem *contract.Problem, took time.Duration) {
 	label := "none"
 	if node != noNode {
 		label = strconv.Itoa(node)
@@ -48,9 +49,9 @@ func (m *metrics) asked(node int, answer contract.Answer, problem *contract.Prob
 	switch {
 	case problem != nil:
 		result = string(problem.Code)
-	case answer.Status == http.StatusOK:
+	case status == http.StatusOK:
 		result = "answered"
-	case answer.Status == http.StatusNotModified:
+	case status == http.StatusNotModified:
 		result = "not_modified"
 	}
 	m.pulls.WithLabelValues(label, result).Inc()

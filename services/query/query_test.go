@@ -44,6 +44,14 @@ type fakeOwner struct {
 	statuses int
 	err      error // of Status
 	receipts func(context.Context, *Ask) (contract.Answer, error)
+	batch    func(context.Context, *AskBatch) (*protocol.BatchAnswer, *contract.Problem, error)
+}
+
+func (o *fakeOwner) Batch(ctx context.Context, ask *AskBatch) (*protocol.BatchAnswer, *contract.Problem, error) {
+	o.mu.Lock()
+	f := o.batch
+	o.mu.Unlock()
+	return f(ctx, ask)
 }
 
 func (o *fakeOwner) set(change func(*fakeOwner)) {
@@ -59,7 +67,7 @@ func (o *fakeOwner) Status(context.Context) (protocol.Status, error) {
 	return o.status, o.err
 }
 
-func (o *fakeOwner) Receipts(ctx context.Context, ask *Ask) (contract.Answer, error) {
+func (o *fakeOwner) Pull(ctx context.Context, ask *Ask) (contract.Answer, error) {
 	o.mu.Lock()
 	f := o.receipts
 	o.mu.Unlock()
@@ -68,7 +76,7 @@ func (o *fakeOwner) Receipts(ctx context.Context, ask *Ask) (contract.Answer, er
 
 func answerOf(node int) func(context.Context, *Ask) (contract.Answer, error) {
 	return func(_ context.Context, ask *Ask) (contract.Answer, error) {
-		return contract.Answer{Status: 200, Header: http.Header{"Etag": {`W/"v"`}}, Body: fmt.Appendf(nil, "%s from %d", ask.Pull.MessageID, node)}, nil
+		return contract.Answer{Status: 200, Header: http.Header{"Etag": {`W/"v"`}}, Body: fmt.Appendf(nil, "%s from %d", ask.messageID(), node)}, nil
 	}
 }
 
@@ -133,7 +141,7 @@ func (f *fixture) pull(id string) (contract.Answer, *contract.Problem) {
 	if problem != nil {
 		f.t.Fatal(problem)
 	}
-	return f.Receipts(context.Background(), &Ask{Pull: pull, Caller: contract.Caller{Subject: "alice"}})
+	return f.Pull(context.Background(), &Ask{Receipts: pull, Caller: contract.Caller{Subject: "alice"}})
 }
 
 // code is the problem's code of a pull, or what it was answered.
@@ -217,7 +225,7 @@ func TestNodeIsRefused(t *testing.T) {
 	}{
 		"copy size":  {func(s *protocol.Status) { s.Nodes = 4 }, "node 1 (http://node-1) is one of 4 nodes, but --projectors lists 2", "owner_unavailable"},
 		"order":      {func(s *protocol.Status) { s.Node = 0 }, "node 1 (http://node-1) is node 0: --projectors must list the nodes in their order", "owner_unavailable"},
-		"protocol":   {func(s *protocol.Status) { s.Protocol = 99 }, "speaks protocol version 99, not 1", "owner_unavailable"},
+		"protocol":   {func(s *protocol.Status) { s.Protocol = 99 }, "speaks protocol version 99, not 2", "owner_unavailable"},
 		"topic":      {func(s *protocol.Status) { s.Topic = "other" }, "is of topic other, a peer has events", "owner_unavailable"},
 		"topic ID":   {func(s *protocol.Status) { s.TopicID[0] = 1 }, "is of topic ID 01000000000000000000000000000000, a peer has 07", "owner_unavailable"},
 		"partitions": {func(s *protocol.Status) { s.Partitions = 16 }, "is of partition count 16, a peer has 8", "owner_unavailable"},
@@ -405,9 +413,17 @@ func TestInProcess(t *testing.T) {
 	if err != nil || status.Copy != "here" {
 		t.Errorf("%+v %v", status, err)
 	}
-	answer, err := o.Receipts(context.Background(), &Ask{Pull: &contract.Pull{MessageID: "m1"}, Caller: contract.Caller{Subject: "alice"}})
+	answer, err := o.Pull(context.Background(), &Ask{Receipts: &contract.Pull{MessageID: "m1"}, Caller: contract.Caller{Subject: "alice"}})
 	if err != nil || string(answer.Body) != "m1 for alice" {
 		t.Errorf("%+v %v", answer, err)
+	}
+	answer, err = o.Pull(context.Background(), &Ask{Unread: &contract.Unread{MessageID: "m1"}, Caller: contract.Caller{Subject: "alice"}})
+	if err != nil || answer.Status != http.StatusConflict || !strings.Contains(string(answer.Body), "m1 for alice") {
+		t.Errorf("%+v %v", answer, err)
+	}
+	_, problem, err := o.Batch(context.Background(), &AskBatch{Batch: &contract.Batch{Items: make([]contract.BatchItem, 2)}, Readers: 7, Caller: contract.Caller{Subject: "alice"}})
+	if err != nil || problem.Detail != "2 messages and 7 readers for alice" {
+		t.Errorf("%v %v", problem, err)
 	}
 }
 
@@ -415,6 +431,14 @@ type local struct{}
 
 func (local) Status() protocol.Status { return protocol.Status{Copy: "here"} }
 
-func (local) Receipts(_ context.Context, pull *contract.Pull, caller contract.Caller) contract.Answer {
-	return contract.Answer{Body: []byte(pull.MessageID + " for " + caller.Subject)}
+func (local) Receipts(_ context.Context, pull *contract.Pull, caller contract.Caller) (contract.Answer, *contract.Problem) {
+	return contract.Answer{Body: []byte(pull.MessageID + " for " + caller.Subject)}, nil
+}
+
+func (local) Unread(_ context.Context, unread *contract.Unread, caller contract.Caller) (contract.Answer, *contract.Problem) {
+	return contract.Answer{}, contract.NewProblem(contract.NoRoster, "%s for %s", unread.MessageID, caller.Subject)
+}
+
+func (local) Batch(_ context.Context, batch *contract.Batch, readers int, caller contract.Caller) (*protocol.BatchAnswer, *contract.Problem) {
+	return nil, contract.NewProblem(contract.PositionGone, "%d messages and %d readers for %s", len(batch.Items), readers, caller.Subject)
 }

@@ -59,6 +59,14 @@ type route struct {
 	unready []string
 }
 
+// problem is what a pull comes to that is not even tried, or nil.
+func (n *route) problem() *contract.Problem {
+	if n.refused == nil {
+		return nil
+	}
+	return contract.NewProblem(n.code, "the message's owner does not answer").After(time.Second).Because(fmt.Errorf("%s %w", n.name, n.refused))
+}
+
 // newRouting judges what the nodes of a copy have said. The first node that
 // knows its log is the one that the others are held to.
 func newRouting(nodes []Node, said []heard, now time.Time) *routing {

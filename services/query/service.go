@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"github.com/seenby/seenby/events"
 	"github.com/seenby/seenby/services/contract"
@@ -70,6 +71,8 @@ type Service struct {
 	config  Config
 	nodes   []Node
 	metrics *metrics
+	// warnings keeps an owner that fails every batch from filling the log.
+	warnings rate.Sometimes
 
 	mu      sync.Mutex
 	said    []heard
@@ -83,7 +86,8 @@ func New(config Config) (*Service, error) {
 		return nil, err
 	}
 	nodes := config.Copies[0].Nodes
-	s := &Service{config: config, nodes: nodes, said: make([]heard, len(nodes))}
+	s := &Service{config: config, nodes: nodes, said: make([]heard, len(nodes)),
+		warnings: rate.Sometimes{First: 10, Interval: time.Second}}
 	for range nodes {
 		s.kicks = append(s.kicks, make(chan struct{}, 1))
 	}
@@ -174,11 +178,11 @@ func (s *Service) kick(node int) {
 	}
 }
 
-// Receipts asks the owner of a message for its receipts. ask.Log is filled in.
-func (s *Service) Receipts(ctx context.Context, ask *Ask) (contract.Answer, *contract.Problem) {
+// Pull asks the owner of a message. ask.Log is filled in.
+func (s *Service) Pull(ctx context.Context, ask *Ask) (contract.Answer, *contract.Problem) {
 	begun := s.config.Now()
 	answer, node, problem := s.route(ctx, ask)
-	s.metrics.asked(node, answer, problem, s.config.Now().Sub(begun))
+	s.metrics.asked(node, answer.Status, problem, s.config.Now().Sub(begun))
 	return answer, problem
 }
 
@@ -190,18 +194,22 @@ func (s *Service) route(ctx context.Context, ask *Ask) (contract.Answer, int, *c
 	if !r.known {
 		return contract.Answer{}, noNode, r.unknown()
 	}
-	node := int(events.Partition(ask.Pull.MessageID, r.log.Partitions)) % len(s.nodes)
-	if n := &r.nodes[node]; n.refused != nil {
-		return contract.Answer{}, noNode, contract.NewProblem(n.code, "the message's owner does not answer").
-			After(time.Second).Because(fmt.Errorf("%s %w", n.name, n.refused))
+	node := int(events.Partition(ask.messageID(), r.log.Partitions)) % len(s.nodes)
+	if problem := r.nodes[node].problem(); problem != nil {
+		return contract.Answer{}, noNode, problem
 	}
 	ask.Log = r.log
 	within, cancel := context.WithTimeout(ctx, s.config.OwnerTimeout)
 	defer cancel()
-	answer, err := s.nodes[node].Owner.Receipts(within, ask)
+	answer, err := s.nodes[node].Owner.Pull(within, ask)
 	if err == nil {
 		return answer, node, nil
 	}
+	return contract.Answer{}, node, s.lost(ctx, within, node, err)
+}
+
+// lost is what a question comes to that its node did not answer within its time.
+func (s *Service) lost(ctx, within context.Context, node int, err error) *contract.Problem {
 	code, detail := contract.OwnerUnavailable, "the message's owner does not answer"
 	if within.Err() != nil {
 		code, detail = contract.Timeout, "the message's owner took too long"
@@ -209,5 +217,5 @@ func (s *Service) route(ctx context.Context, ask *Ask) (contract.Answer, int, *c
 	if ctx.Err() == nil {
 		s.kick(node)
 	}
-	return contract.Answer{}, node, contract.NewProblem(code, "%s", detail).After(time.Second).Because(fmt.Errorf("%s: %w", r.nodes[node].name, err))
+	return contract.NewProblem(code, "%s", detail).After(time.Second).Because(fmt.Errorf("%s: %w", s.routing.Load().nodes[node].name, err))
 }

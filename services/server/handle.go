@@ -56,7 +56,7 @@ func (s *Server) answer(r *Route, c echo.Context) (answer contract.Answer, probl
 	x := struct {
 		Request
 		deadline
-	}{Request: Request{HTTP: c.Request(), names: c.ParamNames(), values: c.ParamValues()}}
+	}{Request: Request{HTTP: c.Request(), names: c.ParamNames(), values: c.ParamValues(), users: s.users}}
 	if s.inFlight.Load() > int64(s.config.MaxInFlight) {
 		return answer, contract.NewProblem(contract.Overloaded, "too many requests are in flight").After(time.Second)
 	}

@@ -37,6 +37,29 @@ func (l *userLimits) take(user string, now time.Time) time.Duration {
 	if l == nil {
 		return 0
 	}
+	limiter := l.of(user)
+	if limiter.AllowN(now, 1) {
+		return 0
+	}
+	missing := 1 - limiter.TokensAt(now)
+	return time.Duration(math.Ceil(missing / float64(l.rate) * float64(time.Second)))
+}
+
+// charge counts more requests of a user, even beyond what is left: these are owed.
+func (l *userLimits) charge(user string, more int, now time.Time) {
+	if l == nil {
+		return
+	}
+	limiter := l.of(user)
+	for more > 0 {
+		// No more than a burst can be reserved at once.
+		n := min(more, l.burst)
+		limiter.ReserveN(now, n)
+		more -= n
+	}
+}
+
+func (l *userLimits) of(user string) *rate.Limiter {
 	limiter, found := l.users.Get(user)
 	if !found {
 		limiter = rate.NewLimiter(l.rate, l.burst)
@@ -44,9 +67,5 @@ func (l *userLimits) take(user string, now time.Time) time.Duration {
 			limiter = before
 		}
 	}
-	if limiter.AllowN(now, 1) {
-		return 0
-	}
-	missing := 1 - limiter.TokensAt(now)
-	return time.Duration(math.Ceil(missing / float64(l.rate) * float64(time.Second)))
+	return limiter
 }

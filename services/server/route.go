@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -52,6 +53,15 @@ type Request struct {
 	Body   []byte
 
 	names, values []string
+	users         *userLimits
+}
+
+// Charge counts a request that is as much work as several: so many more of the
+// caller's are used up. It is answered all the same, and those that follow wait.
+func (r *Request) Charge(more int) {
+	if !r.Caller.Backend && more > 0 {
+		r.users.charge(r.Caller.Subject, more, time.Now())
+	}
 }
 
 // PathID returns the ID that stands in the path for {name}, decoded once.

@@ -21,7 +21,7 @@ func TestLogIsCut(t *testing.T) {
 	var ahead atomic.Int64
 	c := Config{
 		Data: t.TempDir(), Listen: "127.0.0.1:0", Retention: 48 * time.Hour, VisibleTo: projector.Sender,
-		MaxWait: projector.DefaultMaxWait, PollInterval: projector.DefaultPollInterval, PollWindow: projector.DefaultPollWindow,
+		MaxWait: projector.DefaultMaxWait, PollInterval: projector.DefaultPollInterval, PollWindow: projector.DefaultPollWindow, PollSlowest: projector.DefaultPollSlowest,
 		Logger: slog.New(slog.DiscardHandler),
 		Now:    func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
 	}

@@ -48,9 +48,9 @@ type Config struct {
 	// Retention is how long after its sent_at a message expires. State that was
 	// made with another one is refused.
 	Retention time.Duration
-	// VisibleTo, MaxWait, PollInterval and PollWindow are the projector's.
-	VisibleTo                         projector.VisibleTo
-	MaxWait, PollInterval, PollWindow time.Duration
+	// VisibleTo, MaxWait, PollInterval, PollWindow and PollSlowest are the projector's.
+	VisibleTo                                      projector.VisibleTo
+	MaxWait, PollInterval, PollWindow, PollSlowest time.Duration
 
 	Logger   *slog.Logger
 	Registry *prometheus.Registry
@@ -188,7 +188,7 @@ func (c Config) projector() projector.Config {
 		Copy: "standalone", Nodes: 1, Node: 0, DataDir: filepath.Join(c.Data, stateDir),
 		MemoryBytes: projector.DefaultMemoryBytes, CacheBytes: projector.DefaultCacheBytes, MemtableBytes: projector.DefaultMemtableBytes,
 		FlushBytes: projector.DefaultFlushBytes, FlushEvery: projector.DefaultFlushEvery,
-		MaxWait: c.MaxWait, PollInterval: c.PollInterval, PollWindow: c.PollWindow, VisibleTo: c.VisibleTo,
+		MaxWait: c.MaxWait, PollInterval: c.PollInterval, PollWindow: c.PollWindow, PollSlowest: c.PollSlowest, VisibleTo: c.VisibleTo,
 		Logger: c.Logger, Registerer: c.Registry, Now: c.Now,
 	}
 }

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func config(data string) standalone.Config {
 	return standalone.Config{
 		Data: data, Listen: "127.0.0.1:0", Retention: projector.DefaultRetention, VisibleTo: projector.Sender,
-		MaxWait: projector.DefaultMaxWait, PollInterval: projector.DefaultPollInterval, PollWindow: projector.DefaultPollWindow,
+		MaxWait: projector.DefaultMaxWait, PollInterval: projector.DefaultPollInterval, PollWindow: projector.DefaultPollWindow, PollSlowest: projector.DefaultPollSlowest,
 		Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Now: time.Now,
 	}
 }

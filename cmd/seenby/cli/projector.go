@@ -77,6 +77,7 @@ type pullFlags struct {
 	MaxWait      time.Duration `help:"How long a pull waits for the position that it presents." default:"2s"`
 	PollInterval time.Duration `help:"How often clients are told to pull." default:"2s"`
 	PollWindow   time.Duration `help:"For how long they are told to." default:"20s"`
+	PollSlowest  time.Duration `help:"How often under load: the interval grows by steps while the process takes more than 85 % of its CPUs, and shrinks again below 60 %." default:"8s"`
 }
 
 func (f stateFlags) into(c *projector.Config) {
@@ -86,7 +87,7 @@ func (f stateFlags) into(c *projector.Config) {
 
 func (f pullFlags) into(c *projector.Config) {
 	c.VisibleTo = projector.VisibleTo(f.VisibleTo)
-	c.MaxWait, c.PollInterval, c.PollWindow = f.MaxWait, f.PollInterval, f.PollWindow
+	c.MaxWait, c.PollInterval, c.PollWindow, c.PollSlowest = f.MaxWait, f.PollInterval, f.PollWindow, f.PollSlowest
 }
 
 // Run serves until ctx ends.

@@ -30,7 +30,7 @@ func (c *standaloneCommand) Run(ctx context.Context, io IO, log logFlags) error 
 	p := newProcess("standalone", io, log)
 	config := standalone.Config{
 		Data: c.Data, Listen: c.Listen, AllowRemote: c.AllowRemote, Retention: c.Retention,
-		VisibleTo: projector.VisibleTo(c.VisibleTo), MaxWait: c.MaxWait, PollInterval: c.PollInterval, PollWindow: c.PollWindow,
+		VisibleTo: projector.VisibleTo(c.VisibleTo), MaxWait: c.MaxWait, PollInterval: c.PollInterval, PollWindow: c.PollWindow, PollSlowest: c.PollSlowest,
 		Logger: p.log, Registry: p.metrics, Now: io.Now,
 	}
 	if err := config.Validate(ctx); err != nil {

@@ -23,7 +23,7 @@ func withStandalone(registry *prometheus.Registry, f func(*standalone.Standalone
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	s, err := standalone.New(context.Background(), standalone.Config{
 		Data: dir, Listen: "127.0.0.1:0", Retention: projector.DefaultRetention, VisibleTo: projector.Sender,
-		MaxWait: projector.DefaultMaxWait, PollInterval: projector.DefaultPollInterval, PollWindow: projector.DefaultPollWindow,
+		MaxWait: projector.DefaultMaxWait, PollInterval: projector.DefaultPollInterval, PollWindow: projector.DefaultPollWindow, PollSlowest: projector.DefaultPollSlowest,
 		Logger: slog.New(slog.DiscardHandler), Registry: registry, Now: time.Now,
 	})
 	if err != nil {

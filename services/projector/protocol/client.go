@@ -87,7 +87,7 @@ func (c *Client) do(ctx context.Context, method, path string, params url.Values,
 	if err != nil {
 		return fmt.Errorf("ask the projector: %w", err)
 	}
-	c.internal.Sign(r, c.peer, contract.Caller{})
+	c.internal.Sign(r, nil, c.peer, contract.Caller{})
 	resp, err := c.http.Do(r)
 	if err != nil {
 		return fmt.Errorf("ask the projector: %w", err)

@@ -30,6 +30,8 @@ const (
 	// ReceiptsRoute is the pull's route; its query string and If-None-Match are
 	// those of the client.
 	ReceiptsRoute = "/internal/v1/messages/{message_id}/receipts"
+	// UnreadRoute is that of a pull of who has not read.
+	UnreadRoute = "/internal/v1/messages/{message_id}/unread"
 )
 
 // AnswerHeader marks an answer that is meant for the client, byte for byte.
@@ -40,6 +42,11 @@ const AnswerHeader = "Seenby-Answer"
 // ReceiptsPath is the escaped path of the pull of a message.
 func ReceiptsPath(messageID string) string {
 	return "/internal/v1/messages/" + url.PathEscape(messageID) + "/receipts"
+}
+
+// UnreadPath is the escaped path of the pull of who has not read a message.
+func UnreadPath(messageID string) string {
+	return "/internal/v1/messages/" + url.PathEscape(messageID) + "/unread"
 }
 
 // State is how a partition, and what serves it, is.
