@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"bytes"
 	"context"
 	"crypto/hmac"
 	"encoding/base64"
@@ -12,7 +11,6 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -25,8 +23,6 @@ const (
 	MinKeySize = 32
 	// MaxKeyFile is the largest key file, in bytes.
 	MaxKeyFile = 64 << 10
-	// WatchInterval is how often [Keys.Run] looks at the file.
-	WatchInterval = time.Second
 
 	// minMAC is the shortest cut-off MAC that Verify takes.
 	minMAC = 16
@@ -47,7 +43,7 @@ var ErrKeyFile = errors.New("bad key file")
 type Keys struct {
 	path    string
 	current atomic.Pointer[keySet]
-	failure atomic.Pointer[error]
+	failure failure
 }
 
 // keySet is one state of the file. It is immutable, so that its address stands
@@ -70,57 +66,26 @@ func OpenKeys(path string) (*Keys, error) {
 
 // Reload reads the file now. On an error the old keys stay in force.
 func (k *Keys) Reload() error {
-	content, err := readKeyFile(k.path)
+	content, err := readKeyFile(k.path, MaxKeyFile)
 	if err == nil {
 		err = k.use(content)
 	}
-	k.note(err)
+	k.failure.note(err)
 	return err
 }
 
-// Run takes over changes of the file until ctx ends, within two or three
-// [WatchInterval]. It reads the whole file each time, as it is tiny, and as
-// modification times miss changes and symbolic links swapped by Kubernetes. A
-// change counts once two reads in a row agree, so that a file half written is
-// not taken for a whole one. A file that cannot be used is logged once for each
-// reason; [Keys.Err] tells it too.
+// Run takes over changes of the file until ctx ends. A file that cannot be used is
+// logged once for each reason; [Keys.Err] tells it too.
 func (k *Keys) Run(ctx context.Context, log *slog.Logger) {
-	ticker := time.NewTicker(WatchInterval)
-	defer ticker.Stop()
-	var before []byte
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		content, err := readKeyFile(k.path)
-		switch {
-		case err != nil:
-		case bytes.Equal(content, k.current.Load().content):
-		case !bytes.Equal(content, before):
-			before = content
-			continue
-		default:
-			if err = k.use(content); err == nil {
-				log.Info("keys reloaded", "file", k.path, "keys", k.Len())
-			}
-		}
-		if k.note(err) && err != nil {
-			log.Error("the old keys stay in force", "err", err)
-		}
-		before = content
-	}
+	watch(ctx, log, watching{
+		path: k.path, read: func() ([]byte, error) { return readKeyFile(k.path, MaxKeyFile) },
+		inForce: func() []byte { return k.current.Load().content }, use: k.use, note: k.failure.note, count: k.Len,
+	})
 }
 
 // Err is what is wrong with the file as it was last read, or nil. The keys that
 // are in force are good whatever it says.
-func (k *Keys) Err() error {
-	if err := k.failure.Load(); err != nil {
-		return *err
-	}
-	return nil
-}
+func (k *Keys) Err() error { return k.failure.Err() }
 
 // Len is how many keys are in force.
 func (k *Keys) Len() int { return len(k.current.Load().keys) }
@@ -147,35 +112,7 @@ func (k *Keys) Verify(message, mac []byte) bool {
 
 // Register adds the metrics of the file to reg. File is "auth" or "internal".
 func (k *Keys) Register(reg prometheus.Registerer, file string) error {
-	labels := prometheus.Labels{"file": file}
-	return errors.Join(
-		reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name:        "seenby_keys",
-			Help:        "Keys in force, by key file.",
-			ConstLabels: labels,
-		}, func() float64 { return float64(k.Len()) })),
-		reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name:        "seenby_keys_reload_failed",
-			Help:        "1 while the key file as it is now cannot be used and older keys are in force, else 0.",
-			ConstLabels: labels,
-		}, func() float64 {
-			if k.Err() != nil {
-				return 1
-			}
-			return 0
-		})),
-	)
-}
-
-// note keeps err for Err, and reports whether it differs from what was kept.
-func (k *Keys) note(err error) (news bool) {
-	before := k.Err()
-	if err == nil {
-		k.failure.Store(nil)
-		return before != nil
-	}
-	k.failure.Store(&err)
-	return before == nil || before.Error() != err.Error()
+	return registerKeys(reg, file, k.Len, k.Err)
 }
 
 func (k *Keys) use(content []byte) error {
@@ -187,7 +124,7 @@ func (k *Keys) use(content []byte) error {
 	return nil
 }
 
-func readKeyFile(path string) ([]byte, error) {
+func readKeyFile(path string, most int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKeyFile, err)
@@ -198,12 +135,12 @@ func readKeyFile(path string) ([]byte, error) {
 	} else if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%w: %s: must be a regular file, as it is read again and again", ErrKeyFile, path)
 	}
-	content, err := io.ReadAll(io.LimitReader(f, MaxKeyFile+1))
+	content, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKeyFile, err)
 	}
-	if len(content) > MaxKeyFile {
-		return nil, fmt.Errorf("%w: %s: over %d bytes", ErrKeyFile, path, MaxKeyFile)
+	if int64(len(content)) > most {
+		return nil, fmt.Errorf("%w: %s: over %d bytes", ErrKeyFile, path, most)
 	}
 	return content, nil
 }

@@ -219,8 +219,8 @@ func TestBadReloadKeepsTheOldKeys(t *testing.T) {
 				}
 				metrics := func(keys, failed string) {
 					t.Helper()
-					want := "# HELP seenby_keys Keys in force, by key file.\n# TYPE seenby_keys gauge\nseenby_keys{file=\"auth\"} " + keys + "\n" +
-						"# HELP seenby_keys_reload_failed 1 while the key file as it is now cannot be used and older keys are in force, else 0.\n" +
+					want := "# HELP seenby_keys Keys in force, by source: auth and internal are key files, jwks is a key set.\n# TYPE seenby_keys gauge\nseenby_keys{file=\"auth\"} " + keys + "\n" +
+						"# HELP seenby_keys_reload_failed 1 while the source of keys as it is now cannot be used and older keys are in force, else 0.\n" +
 						"# TYPE seenby_keys_reload_failed gauge\nseenby_keys_reload_failed{file=\"auth\"} " + failed + "\n"
 					if err := testutil.GatherAndCompare(reg, strings.NewReader(want)); err != nil {
 						t.Error(err)

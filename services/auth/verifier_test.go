@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -140,7 +141,7 @@ func TestVerify(t *testing.T) {
 
 func check(t *testing.T, v *auth.Verifier, token string, want contract.Caller, code contract.Code) {
 	t.Helper()
-	caller, problem := v.Verify(token)
+	caller, problem := v.Verify(context.Background(), token)
 	var got contract.Code
 	if problem != nil {
 		got = problem.Code
@@ -326,7 +327,7 @@ func TestConcurrentVerification(t *testing.T) {
 		wg.Go(func() {
 			for i := range 200 {
 				n := (i + g) % len(tokens)
-				if caller, problem := v.Verify(tokens[n]); problem != nil || caller.Subject != fmt.Sprint("user", n) {
+				if caller, problem := v.Verify(context.Background(), tokens[n]); problem != nil || caller.Subject != fmt.Sprint("user", n) {
 					t.Errorf("%+v, %v", caller, problem)
 				}
 			}
@@ -363,10 +364,10 @@ func FuzzVerify(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, header, claims string) {
-		if _, problem := v.Verify(token(header, claims, keyC)); problem == nil {
+		if _, problem := v.Verify(context.Background(), token(header, claims, keyC)); problem == nil {
 			t.Fatal("nobody's key verifies")
 		}
-		caller, problem := v.Verify(token(header, claims, keyA))
+		caller, problem := v.Verify(context.Background(), token(header, claims, keyA))
 		if problem == nil && caller.Subject == "" {
 			t.Fatal("a token of nobody is good")
 		}

@@ -41,6 +41,7 @@ var (
 	ErrTLSPair      = errors.New("--tls-cert and --tls-key must be given together")
 	ErrTimeout      = errors.New("time-outs must be 0 (the default) or more")
 	ErrWriteTimeout = errors.New("the write time-out must be longer than the request time-out, or answers are cut off")
+	ErrOrigin       = errors.New("--cors-origins must be scheme, host and port, such as https://chat.example, or *")
 	ErrRate         = errors.New("--user-rate must be from 0 to 1000000000, and --user-burst 0 or more")
 	ErrLimits       = errors.New("the limits of headers and of requests in flight must be 0 (the default) or more")
 	// ErrIncomplete is for the program that forgot to set something.
@@ -65,8 +66,8 @@ type Config struct {
 	// for each /readyz and must be quick.
 	Ready func() error
 
-	// CertFile and KeyFile switch TLS, and with it HTTP/2, on. They are read
-	// again when they change.
+	// CertFile and KeyFile switch TLS on. They are read again when they change. HTTP/2
+	// is spoken with TLS and, to clients that begin with it (h2c), without.
 	CertFile, KeyFile string
 
 	ReadHeaderTimeout time.Duration
@@ -86,6 +87,9 @@ type Config struct {
 	UserRate  float64
 	UserBurst int
 
+	// Origins are those of pages that may ask (CORS); * is any.
+	Origins []string
+
 	// DrainDelay is how long requests are accepted after /readyz began to fail.
 	// 0 is for processes that nothing balances load over.
 	DrainDelay    time.Duration
@@ -104,6 +108,11 @@ func (c Config) Validate() error {
 	}
 	if !isAddress(c.Listen) {
 		return fmt.Errorf("%w, not %q", ErrListen, c.Listen)
+	}
+	for _, origin := range c.Origins {
+		if origin != "*" && !isOrigin(origin) {
+			return fmt.Errorf("%w, not %q", ErrOrigin, origin)
+		}
 	}
 	if (c.CertFile == "") != (c.KeyFile == "") {
 		return ErrTLSPair

@@ -116,6 +116,7 @@ var (
 	headerVary    = []string{"Origin, Accept-Encoding"}
 	headerNoSniff = []string{"nosniff"}
 	headerClose   = []string{"close"}
+	headerGzip    = []string{"gzip"}
 )
 
 // finish writes the answer.
@@ -126,8 +127,15 @@ func (s *Server) finish(c echo.Context, m *routeMetrics, a contract.Answer) {
 	for name, values := range a.Header {
 		h[name] = values
 	}
-	if len(a.Body) > 0 {
-		h["Content-Length"] = []string{strconv.Itoa(len(a.Body))}
+	body := a.Body
+	if len(body) >= minCompressed && acceptsGzip(c.Request().Header["Accept-Encoding"]) {
+		packed := compress(body)
+		defer packed.release()
+		body = packed.Bytes()
+		h["Content-Encoding"] = headerGzip
+	}
+	if len(body) > 0 {
+		h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	}
 	if s.draining.Load() {
 		h["Connection"] = headerClose
@@ -137,11 +145,11 @@ func (s *Server) finish(c echo.Context, m *routeMetrics, a contract.Answer) {
 	}
 	m.answered(a.Status)
 	w.WriteHeader(a.Status)
-	if len(a.Body) > 0 {
+	if len(body) > 0 {
 		// A client that is gone is no error of ours, and there is nobody to tell.
-		_, _ = w.Write(a.Body)
+		_, _ = w.Write(body)
 	}
 	if s.log.Enabled(c.Request().Context(), slog.LevelDebug) {
-		s.log.Debug("request", "method", c.Request().Method, "path", c.Request().URL.RawPath, "status", a.Status, "bytes", len(a.Body))
+		s.log.Debug("request", "method", c.Request().Method, "path", c.Request().URL.RawPath, "status", a.Status, "bytes", len(body))
 	}
 }

@@ -20,6 +20,11 @@ import (
 	"golang.org/x/time/rate"
 )
 
+// maxStreams is how many requests a client may have in flight on one HTTP/2
+// connection: many more than one that pulls has, and few enough that one cannot
+// fill the process.
+const maxStreams = 128
+
 // Server serves one table of routes on one address. Run may be called once;
 // the other methods may be called concurrently.
 type Server struct {
@@ -58,6 +63,7 @@ func New(config Config) (*Server, error) {
 		warnings: rate.Sometimes{First: 10, Interval: time.Second},
 	}
 	s.echo.HTTPErrorHandler = s.unrouted
+	s.allowOrigins()
 	var err error
 	if s.metrics, err = newMetrics(config.Registry); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
@@ -78,6 +84,11 @@ func New(config Config) (*Server, error) {
 		// OPTIONS * is no route either.
 		DisableGeneralOptionsHandler: true,
 	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	s.http.Protocols, s.http.HTTP2 = protocols, &http.HTTP2Config{MaxConcurrentStreams: maxStreams}
 	if config.CertFile != "" {
 		if s.certificate, err = openCertificate(config.CertFile, config.KeyFile); err != nil {
 			return nil, err

@@ -235,7 +235,7 @@ func TestToken(t *testing.T) {
 			if got.code != cli.Done || got.stderr != "" || strings.Count(got.stdout, "\n") != 1 {
 				t.Fatalf("%v: %+v", args, got)
 			}
-			caller, problem := verifier.Verify(strings.TrimSpace(got.stdout))
+			caller, problem := verifier.Verify(t.Context(), strings.TrimSpace(got.stdout))
 			if problem != nil || caller.Subject != "alice" || caller.Backend != backend {
 				t.Errorf("%v: a token of %+v, %v", args, caller, problem)
 			}

@@ -96,16 +96,21 @@ func (f serverFlags) within(flag string, wait time.Duration) error {
 
 // userFlags bound what users may ask of a public process.
 type userFlags struct {
-	UserRate  float64 `help:"How many requests a second each user may send to this process; 0 for any number. Backends are not limited." default:"50"`
-	UserBurst int     `help:"How many of them at once; 0 for two seconds' worth." default:"0"`
+	UserRate    float64  `help:"How many requests a second each user may send to this process; 0 for any number. Backends are not limited." default:"50"`
+	UserBurst   int      `help:"How many of them at once; 0 for two seconds' worth." default:"0"`
+	CORSOrigins []string `help:"Origins of pages that may ask, such as https://chat.example; * for any." placeholder:"ORIGIN" name:"cors-origins"`
 }
 
 // into sets what the flags say.
-func (f userFlags) into(c *server.Config) { c.UserRate, c.UserBurst = f.UserRate, f.UserBurst }
+func (f userFlags) into(c *server.Config) {
+	c.UserRate, c.UserBurst, c.Origins = f.UserRate, f.UserBurst, f.CORSOrigins
+}
 
 // authFlags say which bearer tokens are good.
 type authFlags struct {
-	AuthKeyFile string `help:"Keys of bearer tokens: base64url, each of 32 bytes or more, one a line; all verify. It is read again when it changes." required:"" type:"path" placeholder:"FILE"`
+	AuthKeyFile string `help:"Keys of bearer tokens by HS256: base64url, each of 32 bytes or more, one a line; all verify. It is read again when it changes. This or a key set is required; with both, either will do." type:"path" placeholder:"FILE"`
+	JWKSFile    string `help:"A JSON Web Key Set of tokens by RS256, ES256 or EdDSA. It is read again when it changes." type:"path" placeholder:"FILE" name:"jwks-file" xor:"jwks"`
+	JWKSURL     string `help:"Where such a key set is: https, or http on loopback. It is fetched every 5 minutes, and when a token names a key that is not in it, but not more often than every 10 seconds." placeholder:"URL" name:"jwks-url" xor:"jwks"`
 	Issuer      string `help:"What a token's iss must be; without, it is not checked." placeholder:"NAME"`
 	Audience    string `help:"What a token's aud must have; without, it is not checked." placeholder:"NAME"`
 }

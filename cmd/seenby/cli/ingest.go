@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 
 	"github.com/seenby/seenby/services/ingest"
 	"github.com/seenby/seenby/services/server"
@@ -39,7 +40,8 @@ func (c *ingestCommand) Run(ctx context.Context, io IO, log logFlags) error {
 	if err != nil {
 		return err
 	}
-	http := server.Config{Listen: c.Listen, Routes: service.Routes(), Authenticate: verifier.Authenticate, Ready: service.Ready}
+	http := server.Config{Listen: c.Listen, Routes: service.Routes(), Authenticate: verifier.Authenticate,
+		Ready: func() error { return errors.Join(verifier.Ready(), service.Ready()) }}
 	c.serverFlags.into(&http)
 	c.userFlags.into(&http)
 	return p.serve(ctx, http, service.Run)

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -47,11 +49,44 @@ func (r *running) keys(label, flag, file string) (*auth.Keys, error) {
 
 // verifier returns the verifier that the flags say.
 func (r *running) verifier(f authFlags) (*auth.Verifier, error) {
-	keys, err := r.keys("auth", "--auth-key-file", f.AuthKeyFile)
-	if err != nil {
+	c := auth.VerifierConfig{Issuer: f.Issuer, Audience: f.Audience, Leeway: auth.Leeway, Now: r.io.Now}
+	var err error
+	if f.AuthKeyFile != "" {
+		if c.Keys, err = r.keys("auth", "--auth-key-file", f.AuthKeyFile); err != nil {
+			return nil, err
+		}
+	}
+	if c.JWKS, err = r.jwks(f); err != nil {
 		return nil, err
 	}
-	return auth.NewVerifier(auth.VerifierConfig{Keys: keys, Issuer: f.Issuer, Audience: f.Audience, Leeway: auth.Leeway, Now: r.io.Now})
+	if c.Keys == nil && c.JWKS == nil {
+		return nil, usage(errors.New("--auth-key-file, --jwks-file or --jwks-url is required: tokens are always checked"))
+	}
+	return auth.NewVerifier(c)
+}
+
+// jwks opens the key set that the flags name, or returns nil.
+func (r *running) jwks(f authFlags) (set *auth.JWKS, err error) {
+	switch {
+	case f.JWKSFile != "":
+		if set, err = auth.OpenJWKSFile(f.JWKSFile); err != nil {
+			return nil, usage(fmt.Errorf("--jwks-file: %w", err))
+		}
+	case f.JWKSURL != "":
+		if set, err = auth.OpenJWKS(f.JWKSURL); err != nil {
+			return nil, usage(fmt.Errorf("--jwks-url: %w", err))
+		}
+	default:
+		return nil, nil
+	}
+	if err := set.Register(r.metrics); err != nil {
+		return nil, err
+	}
+	r.actors = append(r.actors, func(ctx context.Context) error {
+		set.Run(ctx, r.log)
+		return nil
+	})
+	return set, nil
 }
 
 // serve runs the process until ctx ends.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/seenby/seenby/services/auth"
@@ -52,7 +53,8 @@ func (c *queryCommand) Run(ctx context.Context, io IO, log logFlags) error {
 	if err != nil {
 		return err
 	}
-	http := server.Config{Listen: c.Listen, Routes: service.Routes(), Authenticate: verifier.Authenticate, Ready: service.Ready}
+	http := server.Config{Listen: c.Listen, Routes: service.Routes(), Authenticate: verifier.Authenticate,
+		Ready: func() error { return errors.Join(verifier.Ready(), service.Ready()) }}
 	c.serverFlags.into(&http)
 	c.userFlags.into(&http)
 	return p.serve(ctx, http, service.Run)
