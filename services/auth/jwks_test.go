@@ -288,11 +288,13 @@ func TestKeySetByURL(t *testing.T) {
 	eventually(t, "the next key", func() bool { _, p := v.Verify(context.Background(), b.token("b")); return p == nil })
 	check(t, v, a.token("a"), contract.Caller{}, "invalid_token")
 	for name, h := range map[string]http.HandlerFunc{
-		"garbage":  func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) },
-		"huge":     func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 1<<20)) },
-		"500":      func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
-		"cut off":  func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) },
-		"redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://elsewhere.example/", 302) },
+		"garbage": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) },
+		"huge":    func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 1<<20)) },
+		"500":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
+		"cut off": func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) },
+		"redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://elsewhere.example/", http.StatusFound)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			provider.serve(setOf(b.with("kid", "b")))

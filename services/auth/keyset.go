@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	// MaxKeySet is the largest key set, in bytes, and MaxKeySetKeys how many keys
-	// may be in it.
-	MaxKeySet     = 256 << 10
+	// MaxKeySet is the largest key set, in bytes.
+	MaxKeySet = 256 << 10
+	// MaxKeySetKeys is how many keys may be in it.
 	MaxKeySetKeys = 100
 	// minRSA is the shortest RSA key, in bits: NIST SP 800-131A has no shorter one
 	// for signatures.

@@ -77,7 +77,7 @@ func (b *Batch) readItems(d *body) error {
 	known := make(map[string]struct{})
 	n := 0
 	before := len(d.errors)
-	err := d.array(-1, "messages", func(d *body, i int) error {
+	err := d.array("messages", func(d *body, i int) error {
 		if n++; n > MaxBatch {
 			return d.skip()
 		}
@@ -138,7 +138,7 @@ func (d *body) batchItem(i int) (item BatchItem, ok bool, err error) {
 func (b *Batch) readReaders(d *body) error {
 	known := make(map[string]struct{})
 	n := 0
-	err := d.array(-1, "readers", func(d *body, i int) error {
+	err := d.array("readers", func(d *body, i int) error {
 		if n++; n > MaxNamedReaders {
 			return d.skip()
 		}
@@ -167,7 +167,7 @@ type positionList struct {
 
 func (l *positionList) read(d *body) error {
 	n := 0
-	err := d.array(-1, "min_position", func(d *body, i int) error {
+	err := d.array("min_position", func(d *body, i int) error {
 		if n++; n > MaxMinPositions {
 			return d.skip()
 		}

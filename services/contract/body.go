@@ -164,10 +164,10 @@ func (d *body) str() ([]byte, error) {
 	return jsontext.AppendUnquote(nil, raw)
 }
 
-// array calls item for each element, which must consume it.
-func (d *body) array(index int, name string, item func(d *body, i int) error) error {
+// array calls item for each element of a member of the request, which must consume it.
+func (d *body) array(name string, item func(d *body, i int) error) error {
 	if d.dec.PeekKind() != '[' {
-		return d.wrongType(index, name, "a list")
+		return d.wrongType(-1, name, "a list")
 	}
 	if _, err := d.dec.ReadToken(); err != nil {
 		return err

@@ -64,7 +64,7 @@ func DecodePut(messageID string, b []byte) (*events.MessageSent, *Problem) {
 
 // ids reads a list of IDs.
 func (d *body) ids(name string, to *[][]byte) error {
-	return d.array(-1, name, func(d *body, i int) error {
+	return d.array(name, func(d *body, i int) error {
 		var id []byte
 		err := d.id(i, name, &id)
 		if id != nil {
@@ -94,7 +94,7 @@ func DecodeReceipts(c Caller, b []byte) ([]events.MessageRead, *Problem) {
 		if name != "receipts" {
 			return d.unknown(-1, name)
 		}
-		return d.array(-1, name, func(d *body, i int) error {
+		return d.array(name, func(d *body, i int) error {
 			if n++; n > MaxReceipts {
 				return d.skip()
 			}

@@ -41,6 +41,9 @@ func (a *answers) batch(ctx context.Context, owner func(messageID string) source
 	b.answer.Position = contract.Position{Log: a.log, Next: make(map[int32]int64)}
 	b.answer.Results = make([]protocol.BatchResult, len(asked.Items))
 	for i := range asked.Items {
+		if ctx.Err() != nil {
+			return nil, contract.NewProblem(contract.Timeout, "the batch was not answered in the time that it had").After(time.Second)
+		}
 		src := owner(asked.Items[i].MessageID)
 		if src == nil {
 			return nil, unavailable().Because(errNotOwner)
@@ -82,6 +85,7 @@ func (b *batch) one(src source, item *contract.BatchItem) (protocol.BatchResult,
 			return protocol.BatchResult{}, "", unavailable().Because(err)
 		}
 		now := b.now()
+		b.tell(src.Number(), &view, lagSince(caughtUp, now))
 		if !b.shows(&view, b.caller, now) {
 			return protocol.BatchResult{Failed: contract.NotFound}, string(contract.NotFound), nil
 		}
@@ -90,7 +94,6 @@ func (b *batch) one(src source, item *contract.BatchItem) (protocol.BatchResult,
 			return protocol.BatchResult{}, "", problem
 		}
 		if done {
-			b.tell(src.Number(), &view, lagSince(caughtUp, now))
 			return result, came, nil
 		}
 	}
@@ -142,7 +145,8 @@ func (b *batch) render(m *projections.Message, pg *page) ([]byte, error) {
 	return b.body[from:len(b.body):len(b.body)], nil
 }
 
-// tell notes of which position a message's answer is, and how old that may be.
+// tell notes of which position what is said of a message is, be it that nobody may
+// see it, and how old that may be.
 func (b *batch) tell(partition int32, view *materialize.View, lag time.Duration) {
 	next := b.answer.Position.Next
 	next[partition] = max(next[partition], view.Position)

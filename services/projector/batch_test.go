@@ -126,7 +126,10 @@ func TestBatch(t *testing.T) {
 			if got != k.want {
 				t.Errorf("got  %s\nwant %s", got, k.want)
 			}
-			if answer != nil && !strings.Contains(got, "not_f") && answer.Position.Next[0] != c.next {
+			if answer == nil {
+				return
+			}
+			if told, looked := answer.Position.Next[0], strings.Count(got, "not_fresh") <= strings.Count(got, ";"); looked && told != c.next || !looked && told != 0 {
 				t.Errorf("position %v, applied up to %d", answer.Position, c.next)
 			}
 		})
@@ -139,6 +142,19 @@ func TestBatch(t *testing.T) {
 	c.stopped = nil
 	if _, got := c.batch(alice, "{"+asking("m1 "+v1)+"}", 9); got != "m1: recalled full [] 0 of 2 (done)" {
 		t.Error(got)
+	}
+}
+
+// TestBatchGivenUp: nobody is answered who does not wait for it any more.
+func TestBatchGivenUp(t *testing.T) {
+	c := newChat(t)
+	c.send("m1", "bob")
+	asked, _ := contract.DecodeBatch([]byte("{" + asking("m1", "m2") + "}"))
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, problem := c.answers.batch(ctx, func(string) source { t.Error("a message was looked at"); return c }, asked, 9, alice)
+	if problem == nil || problem.Code != contract.Timeout {
+		t.Errorf("got %v", problem)
 	}
 }
 

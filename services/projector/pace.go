@@ -61,10 +61,7 @@ func (p *pollPace) sample(busy float64) {
 		p.exact = max(p.exact*shrinkage, float64(p.least))
 	}
 	poll := p.now().Poll
-	interval := time.Duration(p.exact)
-	if interval > p.least && interval < p.most {
-		interval = interval.Round(paceStep)
-	}
+	interval := min(max(time.Duration(p.exact).Round(paceStep), p.least), p.most)
 	if interval != poll.Interval {
 		poll.Interval = interval
 		p.set(poll)

@@ -39,6 +39,24 @@ func TestPace(t *testing.T) {
 	is("interval=2000, window=20000")
 }
 
+// TestPaceOfOddInterval: an interval that is not a multiple of the steps is the least
+// all the same.
+func TestPaceOfOddInterval(t *testing.T) {
+	p := newPollPace(contract.Poll{Interval: 110 * time.Millisecond, Window: 20 * time.Second}, 250*time.Millisecond)
+	for range 100 {
+		p.sample(1)
+		if i := p.now().Interval; i < p.least || i > p.most {
+			t.Errorf("grew to %v", i)
+		}
+	}
+	for range 100 {
+		p.sample(0)
+		if i := p.now().Interval; i < p.least || i > p.most {
+			t.Errorf("shrank to %v", i)
+		}
+	}
+}
+
 func TestCPUMeter(t *testing.T) {
 	var m cpuMeter
 	begun := time.Now()

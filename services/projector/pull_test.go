@@ -320,6 +320,12 @@ func TestPullWhoMaySee(t *testing.T) {
 		if r := c.pull(k.caller, k.message, ""); r.status != k.status {
 			t.Errorf("visible to %s: %+v pulls %s: %d, want %d", k.visibleTo, k.caller, k.message, r.status, k.status)
 		}
+		if _, got := c.batch(k.caller, "{"+asking(k.message)+"}", 1); (got == k.message+": not_found") != (k.status == 404) {
+			t.Errorf("visible to %s: %+v pulls a batch of %s: %s", k.visibleTo, k.caller, k.message, got)
+		}
+		if r := c.unread(k.caller, k.message, ""); (r.status == 404) != (k.status == 404) {
+			t.Errorf("visible to %s: %+v asks who has not read %s: %d", k.visibleTo, k.caller, k.message, r.status)
+		}
 	}
 }
 

@@ -7,10 +7,11 @@ import (
 	"time"
 )
 
-// maxWaits is how many pulls may wait for a position at a time, a quarter of those
-// that may be in flight: whoever presents versions from the future must not keep
-// everybody else out.
-const maxWaits = maxInside / 4
+// maxWaits is how many pulls may wait for a position at a time: whoever presents
+// versions from the future must not keep everybody else out. It is a quarter of the
+// requests that one process of query, or standalone, has in flight by default, and
+// an eighth of the pulls that a projector has.
+const maxWaits = 1024
 
 // waits counts the pulls that wait.
 type waits struct{ n atomic.Int64 }

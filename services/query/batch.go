@@ -116,7 +116,9 @@ type gathering struct {
 	position contract.Position
 	lag      int64 // milliseconds
 	poll     contract.Poll
-	answered bool
+	// answered is set once a node has answered, looked once it has looked at a
+	// message: one that no message was fresh for has no position to tell.
+	answered, looked bool
 }
 
 // fail fails the messages at these indexes; nil: all.
@@ -147,6 +149,7 @@ func (g *gathering) take(p *part) *contract.Problem {
 		g.results[index(p.at, i)] = result
 	}
 	g.lag = max(g.lag, p.answer.Lag.Milliseconds())
+	g.looked = g.looked || len(p.answer.Position.Next) > 0
 	if !g.answered {
 		g.answered, g.position, g.poll = true, p.answer.Position, p.answer.Poll
 		return nil
@@ -159,7 +162,7 @@ func (g *gathering) take(p *part) *contract.Problem {
 	return nil
 }
 
-// answer renders it. The headers of freshness are there if anything is.
+// answer renders it. The headers of freshness are there if a message was looked at.
 func (g *gathering) answer(batch *contract.Batch) contract.Answer {
 	if !g.answered {
 		g.poll = contract.DefaultPoll
@@ -197,7 +200,7 @@ func (g *gathering) answer(batch *contract.Batch) contract.Answer {
 	b = append(b, `,"stop":`...)
 	b = append(strconv.AppendBool(b, stop), `}}`...)
 	h := http.Header{"Content-Type": {"application/json"}}
-	if g.answered {
+	if g.looked {
 		h["Seenby-Position"] = []string{g.position.Encode()}
 		h["Seenby-Lag-Ms"] = []string{strconv.FormatInt(g.lag, 10)}
 	}

@@ -82,7 +82,8 @@ func newTransport(caFile string) (*http.Transport, error) {
 		}
 	}
 	// A request on a kept connection that the projector has closed meanwhile is
-	// tried once more by the transport itself, as it is a GET.
+	// tried once more by the transport itself: it is a GET, or a batch that says by
+	// an empty Idempotency-Key that it may be.
 	return &http.Transport{
 		Proxy:                  nil,
 		DialContext:            (&net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}).DialContext,

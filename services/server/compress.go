@@ -46,7 +46,7 @@ func (p *packed) release() { packers.Put(p) }
 // acceptsGzip says whether gzip is among the codings that a client takes (RFC 9110,
 // section 12.5.3), by name or by *.
 func acceptsGzip(lines []string) bool {
-	any := false
+	others := false
 	for _, line := range lines {
 		for item := range strings.SplitSeq(line, ",") {
 			coding, parameters, _ := strings.Cut(item, ";")
@@ -54,11 +54,11 @@ func acceptsGzip(lines []string) bool {
 			case strings.EqualFold(coding, "gzip"), strings.EqualFold(coding, "x-gzip"):
 				return quality(parameters) > 0
 			case coding == "*":
-				any = quality(parameters) > 0
+				others = quality(parameters) > 0
 			}
 		}
 	}
-	return any
+	return others
 }
 
 // quality is the weight among some parameters: 1 if there is none, and 0 if it makes
