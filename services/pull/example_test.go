@@ -54,14 +54,14 @@ func Example() {
 type inMemory struct{}
 
 func (inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
-	const body = `{"message_id": "m1", "conversation_id": "c1", "sender_id": "alice", "sent_at": "2026-11-23T08:00:00.000Z",
+	const body = `{"messages": [{"message_id": "m1", "conversation_id": "c1", "sender_id": "alice", "sent_at": "2026-11-23T08:00:00.000Z",
 		"state": "active", "version": "AQ", "read_count": 2, "recipient_count": 2, "opted_out_count": 0,
 		"complete": true, "truncated": false, "delta": false, "readers": [
 			{"reader_id": "bob", "read_at": "2026-11-23T08:00:04.120Z"},
 			{"reader_id": "carol", "read_at": "2026-11-23T08:00:09.500Z"}
-		], "next": null}`
+		], "next": null}], "unchanged": [], "failed": [], "poll": {"interval_ms": 2000, "window_ms": 20000, "stop": true}}`
 	return &http.Response{
 		StatusCode: http.StatusOK, Request: r, Body: io.NopCloser(strings.NewReader(body)),
-		Header: http.Header{"Content-Type": {"application/json"}, "Seenby-Poll": {"stop"}},
+		Header: http.Header{"Content-Type": {"application/json"}},
 	}, nil
 }

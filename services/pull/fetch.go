@@ -7,16 +7,13 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"time"
 )
 
 const (
-	// maxPositions is how many positions a request may present.
-	maxPositions = 8
-	// maxBody bounds a page: 2,000 readers whose IDs' every byte is escaped.
-	maxBody = 4 << 20
+	// maxBody bounds an answer: 5,000 readers whose IDs' every byte is escaped.
+	maxBody = 8 << 20
 	// maxPull bounds all pages together: 20,000 such readers, three times.
 	maxPull = 64 << 20
 	// maxErrorBody bounds what is read of an answer that is not a success.
@@ -28,7 +25,7 @@ var (
 	errTooLarge = errors.New("the answer is too large")
 )
 
-// fetcher turns items into requests.
+// fetcher is what all requests have in common.
 type fetcher struct {
 	base     *url.URL
 	client   *http.Client
@@ -45,94 +42,92 @@ type response struct {
 	body   []byte
 }
 
-// fetch pulls an item, all pages of it, and tries again where the contract says
-// so: that is still the same pull. Before each further request it asks wanted
-// whether it may.
-func (f *fetcher) fetch(ctx context.Context, it item, wanted func() bool) *answer {
-	p := &pulling{fetcher: f, item: it, positions: it.positions, wanted: wanted}
-	if err := p.run(ctx); err != nil {
-		p.answer.err = err
-		if p.answer.verdict == answered {
-			p.answer.verdict = broken
+// errDifference is for an answer that has only what was added, to nothing.
+var errDifference = errors.New("the answer is a difference to what was not presented")
+
+// follow gets the pages that a set goes on with, and begins it again where the
+// contract says so: that is still the same pull. Before each further request it asks
+// wanted whether it may. What pages say is kept back until the last is there.
+func (s *session) follow(ctx context.Context, c *continued, wanted func() bool) *answer {
+	p := &pages{session: s, item: c.item, answer: answer{message: c.first.message, readers: c.first.readers}}
+	p.to(c.first.next)
+	for {
+		r, lost := s.authorized(ctx, p.request, wanted)
+		if lost != nil {
+			p.answer.outcome = *lost
+			return &p.answer
+		}
+		p.answer.bytes += int64(len(r.body))
+		done, err := p.take(r)
+		if err != nil {
+			p.answer.outcome = *s.lost(ctx, err)
+		}
+		if done || err != nil {
+			return &p.answer
+		}
+		if !wanted() {
+			p.answer.verdict = dropped
+			return &p.answer
 		}
 	}
-	if ctx.Err() != nil {
-		p.answer.verdict = dropped
-	}
-	return &p.answer
 }
 
-// pulling is one fetch under way.
-type pulling struct {
-	*fetcher
-	item   item
-	wanted func() bool
-
-	token     string
-	refreshed bool
-	// positions are what the first page presents: none after position_gone.
-	positions []string
-	cursor    string
-	cursors   map[string]struct{}
+// pages is the following of one set's pages.
+type pages struct {
+	*session
+	item    item
+	cursor  string
+	cursors map[string]struct{}
 	// restarted: a 410 cursor_gone was answered by beginning again.
 	restarted bool
 	answer    answer
 }
 
-func (p *pulling) run(ctx context.Context) error {
-	token, err := p.authorize(ctx, "")
-	if err != nil {
-		return err
+func (p *pages) to(cursor string) {
+	if p.cursors == nil {
+		p.cursors = make(map[string]struct{})
 	}
-	p.token = token
-	for {
-		r, err := p.get(ctx)
-		if err != nil {
-			return err
-		}
-		p.answer.bytes += int64(len(r.body))
-		done, err := p.take(ctx, r)
-		if done || err != nil {
-			return err
-		}
-		if !p.wanted() {
-			p.answer.verdict = dropped
-			return nil
-		}
-	}
+	p.cursor = cursor
+	p.cursors[cursor] = struct{}{}
 }
 
-// take looks at a response. It returns false if the pull goes on with another
-// request. An error without a verdict is one of the network's kind.
-func (p *pulling) take(ctx context.Context, r *response) (done bool, err error) {
+// take looks at a response. It returns false if there is another request to make. An
+// error is one of the network's kind.
+func (p *pages) take(r *response) (done bool, err error) {
 	switch {
 	case r.status == http.StatusOK:
 		return p.page(r)
-	case r.status == http.StatusNotModified && p.item.version != "" && p.cursor == "":
-		p.answer.unchanged = true
-		p.succeed(r)
-		return true, nil
 	case r.status >= 400:
-		return p.problem(ctx, r, decodeError(r.status, r.body))
+		problem := decodeError(r.status, r.body)
+		if r.status == http.StatusGone && problem.Code == codeCursorGone && !p.restarted {
+			p.restarted, p.cursor = true, ""
+			return false, nil
+		}
+		p.answer.outcome = refusal(r, problem)
+		if r.status == http.StatusNotFound && problem.Code != codeNoSuchRoute {
+			// It was there a moment ago: it has expired, or the next tick will tell.
+			p.answer.verdict = absent
+		}
+		return true, nil
 	}
-	return true, fmt.Errorf("the answer is not one that a pull can have: %w", decodeError(r.status, nil))
+	return true, fmt.Errorf("the answer is not one that a page can have: %w", decodeError(r.status, nil))
 }
 
-// page takes a 200. What its pages say is kept back until the last is there.
-func (p *pulling) page(r *response) (done bool, err error) {
-	page, err := decodePage(r.body, p.item.id)
+func (p *pages) page(r *response) (done bool, err error) {
+	page, err := decodePage(r.body)
 	if err != nil {
 		return true, fmt.Errorf("the answer cannot be understood: %w", err)
 	}
 	a := &p.answer
 	switch {
+	case page.MessageID != p.item.id:
+		return true, fmt.Errorf("the answer is about message %q", page.MessageID)
 	case len(page.Readers) > p.pageSize:
 		return true, fmt.Errorf("a page has %d readers, of %d that were asked for", len(page.Readers), p.pageSize)
+	case p.cursor == "" && page.Delta && p.item.version == "":
+		return true, errDifference
 	case p.cursor == "":
-		if page.Delta && p.item.version == "" {
-			return true, errors.New("the answer is a difference to what was not presented")
-		}
-		a.message, a.readers, p.cursors = page.wireMessage, page.Readers, make(map[string]struct{})
+		a.message, a.readers, p.cursors = page.wireMessage, page.Readers, nil
 	case page.Version != a.message.Version:
 		return true, fmt.Errorf("a page is of version %s, the first was of %s", page.Version, a.message.Version)
 	default:
@@ -142,83 +137,13 @@ func (p *pulling) page(r *response) (done bool, err error) {
 		return true, errTooLarge
 	}
 	if page.Next == nil {
-		p.succeed(r)
 		return true, nil
 	}
 	if _, again := p.cursors[*page.Next]; again {
 		return true, errors.New("a page continues with a cursor that was followed already")
 	}
-	p.cursor = *page.Next
-	p.cursors[p.cursor] = struct{}{}
+	p.to(*page.Next)
 	return false, nil
-}
-
-func (p *pulling) succeed(r *response) {
-	a := &p.answer
-	a.poll, a.polled = parsePoll(r.header.Values("Seenby-Poll"))
-	a.lag = lag(r.header)
-	a.spent, a.presented = len(p.item.positions), len(p.positions) > 0
-}
-
-// problem takes an answer that is not a success.
-func (p *pulling) problem(ctx context.Context, r *response, problem *Error) (done bool, err error) {
-	a := &p.answer
-	switch {
-	case r.status == http.StatusUnauthorized:
-		return p.refresh(ctx, problem)
-	case r.status == http.StatusGone && p.again(problem.Code):
-		return false, nil
-	case r.status == http.StatusTooManyRequests, r.status == http.StatusServiceUnavailable:
-		if wait, ok := retryAfter(r.header); ok {
-			a.verdict, a.wait = delayed, wait
-		} else {
-			a.verdict = broken
-		}
-	case r.status >= 500:
-		a.verdict = broken
-	case r.status == http.StatusNotFound && problem.Code != codeNoSuchRoute:
-		a.verdict = absent
-		if len(p.positions) > 0 || p.item.presented {
-			a.verdict, a.spent, a.presented = refused, len(p.item.positions), true
-		}
-	default:
-		a.verdict = refused
-		// Presented again, they would be refused again, look after look.
-		a.afresh = problem.Code == codeBadVersion
-		if problem.Code == codeBadPosition {
-			a.spent = len(p.item.positions)
-		}
-	}
-	return true, problem
-}
-
-// refresh has a refused token replaced, once.
-func (p *pulling) refresh(ctx context.Context, problem *Error) (done bool, err error) {
-	p.answer.verdict = unauthorized
-	if p.refreshed {
-		return true, problem
-	}
-	token, err := p.authorize(ctx, p.token)
-	if err != nil {
-		return true, fmt.Errorf("%w (and then: %w)", problem, err)
-	}
-	p.token, p.refreshed, p.answer.verdict = token, true, answered
-	return false, nil
-}
-
-// again begins the pull anew, without what a 410 says is gone. It returns false
-// where that has been done already, and for a code that nothing is known of.
-func (p *pulling) again(code string) bool {
-	switch {
-	case code == codeCursorGone && !p.restarted:
-		p.restarted = true
-	case code == codePositionGone && len(p.positions) > 0:
-		p.positions, p.answer.spent = nil, len(p.item.positions)
-	default:
-		return false
-	}
-	p.cursor = ""
-	return true
 }
 
 // authorize returns a token: another than refused, unless that is empty.
@@ -232,15 +157,19 @@ func (f *fetcher) authorize(ctx context.Context, refused string) (string, error)
 	return token, nil
 }
 
-// get makes one request and reads its answer.
-func (p *pulling) get(ctx context.Context) (*response, error) {
-	ctx, release := p.limited(ctx)
+// send makes one request and reads its answer.
+func (s *session) send(ctx context.Context, request func(context.Context) (*http.Request, error)) (*response, error) {
+	ctx, release := s.limited(ctx)
 	defer release()
-	req, err := p.request(ctx)
+	req, err := request(ctx)
 	if err != nil {
 		return nil, err
 	}
-	rsp, err := p.client.Do(req)
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("Authorization", "Bearer "+s.token)
+	var read int64
+	defer func() { s.spent(read) }()
+	rsp, err := s.client.Do(req)
 	if err != nil {
 		return nil, explained(ctx, err)
 	}
@@ -250,10 +179,11 @@ func (p *pulling) get(ctx context.Context) (*response, error) {
 		limit = maxBody
 	}
 	body, err := io.ReadAll(io.LimitReader(rsp.Body, limit+1))
+	read = int64(len(body))
 	if err != nil {
 		return nil, explained(ctx, err)
 	}
-	if int64(len(body)) > limit {
+	if read > limit {
 		if rsp.StatusCode == http.StatusOK {
 			return nil, errTooLarge
 		}
@@ -262,31 +192,17 @@ func (p *pulling) get(ctx context.Context) (*response, error) {
 	return &response{status: rsp.StatusCode, header: rsp.Header, body: body}, nil
 }
 
-func (p *pulling) request(ctx context.Context) (*http.Request, error) {
+// request is that of the page that the cursor leads to, or without one of the first.
+func (p *pages) request(ctx context.Context) (*http.Request, error) {
 	query := url.Values{"limit": {strconv.Itoa(p.pageSize)}}
 	if p.cursor != "" {
-		// The cursor stands for the rest. A condition would apply to the page.
 		query.Set("cursor", p.cursor)
-	} else {
-		if p.item.version != "" {
-			query.Set("since", p.item.version)
-		}
-		if len(p.positions) > 0 {
-			query["min_position"] = slices.Clone(p.positions)
-		}
+	} else if p.item.version != "" {
+		query.Set("since", p.item.version)
 	}
 	u := messageURL(p.base, p.item.id)
 	u.RawQuery = query.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("Authorization", "Bearer "+p.token)
-	if p.cursor == "" && p.item.version != "" {
-		req.Header.Set("If-None-Match", `W/"`+p.item.version+`"`)
-	}
-	return req, nil
+	return http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 }
 
 // messageURL returns where a message's receipts are. The ID is one segment,

@@ -52,10 +52,12 @@ func runRandom(t *testing.T, seed uint64) {
 	for range 150 {
 		time.Sleep(time.Duration(app.IntN(1500)) * time.Millisecond)
 		id := "m" + strconv.Itoa(app.IntN(6))
+		other := "m" + strconv.Itoa(app.IntN(6))
 		switch app.IntN(8) {
 		case 0, 1, 2:
 			server.look(id)
-			w.Look(Message{ID: id})
+			server.look(other)
+			w.Look(Message{ID: id}, Message{ID: other})
 		case 3:
 			server.leave(id)
 			w.Leave(id)
@@ -99,7 +101,7 @@ func checkWhole(t *testing.T, v View) {
 	}
 }
 
-// randomServer keeps the GET of the contract, with failures, and judges its
+// randomServer keeps the pulls of the contract, with failures, and judges its
 // requests by its own knowledge of what the app does.
 type randomServer struct {
 	t     *testing.T
@@ -113,6 +115,7 @@ type randomServer struct {
 	inFlight int
 	quiet    time.Duration
 	failures int
+	broken   error
 }
 
 type randomMessage struct {
@@ -216,17 +219,42 @@ func (s *randomServer) compare(v View) {
 }
 
 func (s *randomServer) RoundTrip(r *http.Request) (*http.Response, error) {
-	id, _ := url.PathUnescape(strings.TrimSuffix(strings.TrimPrefix(r.URL.EscapedPath(), "/v1/messages/"), "/receipts"))
-	latency := s.admit(id, r)
+	q := s.parse(r)
+	latency := s.admit(q)
 	defer s.release()
 	timer := time.NewTimer(latency)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return s.answer(id, r)
+		return s.answer(q), s.lost()
 	case <-r.Context().Done():
 		return nil, context.Cause(r.Context())
 	}
+}
+
+// randomRequest is a batch, or a page of one message.
+type randomRequest struct {
+	what   string
+	batch  bool
+	items  []item
+	cursor string
+	token  string
+}
+
+func (s *randomServer) parse(r *http.Request) *randomRequest {
+	q := &randomRequest{what: r.Method + " " + r.URL.String(), batch: r.Method == http.MethodPost, token: r.Header.Get("Authorization")}
+	if !q.batch {
+		id, _ := url.PathUnescape(strings.TrimSuffix(strings.TrimPrefix(r.URL.EscapedPath(), "/v1/messages/"), "/receipts"))
+		q.items = []item{{id, r.URL.Query().Get("since")}}
+		q.cursor = r.URL.Query().Get("cursor")
+		return q
+	}
+	since, _ := asked(s.t, r)
+	for id, version := range since {
+		q.items = append(q.items, item{id, version})
+	}
+	slices.SortFunc(q.items, func(a, b item) int { return strings.Compare(a.id, b.id) })
+	return q
 }
 
 func (s *randomServer) release() {
@@ -236,68 +264,81 @@ func (s *randomServer) release() {
 }
 
 // admit holds a request to the rules.
-func (s *randomServer) admit(id string, r *http.Request) time.Duration {
+func (s *randomServer) admit(q *randomRequest) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	m := s.message(id)
 	breach := func(format string, args ...any) {
-		s.t.Errorf("%s %s: %s", now, r.URL, fmt.Sprintf(format, args...))
+		s.t.Errorf("%s %s: %s", now, q.what, fmt.Sprintf(format, args...))
 	}
 	if s.inFlight++; s.inFlight > 1 {
 		breach("another request is in flight")
 	}
-	if !m.beingRead {
-		breach("the message is not being read")
-	}
-	if now > m.lookStart+DefaultWindow {
-		breach("the window was over at %s", m.lookStart+DefaultWindow)
-	}
 	if now < s.quiet {
 		breach("nothing is to be requested before %s", s.quiet)
 	}
-	if !r.URL.Query().Has("cursor") && !m.retry {
-		if m.requested && now < m.last+DefaultInterval {
-			breach("the last pull was at %s", m.last)
+	for _, it := range q.items {
+		m := s.message(it.id)
+		if !m.beingRead {
+			breach("%s is not being read", it.id)
 		}
-		if m.pulls++; m.pulls > 11 {
-			breach("more than 11 pulls in a look")
+		if now > m.lookStart+DefaultWindow {
+			breach("the window of %s was over at %s", it.id, m.lookStart+DefaultWindow)
 		}
-		m.requested, m.last = true, now
+		if q.cursor == "" && !m.retry {
+			if m.requested && now < m.last+DefaultInterval {
+				breach("the last pull of %s was at %s", it.id, m.last)
+			}
+			if m.pulls++; m.pulls > 11 {
+				breach("more than 11 pulls in a look at %s", it.id)
+			}
+			m.requested, m.last = true, now
+		}
+		m.retry = false
 	}
-	m.retry = false
 	if s.healthy || s.rnd.IntN(4) > 0 {
 		return time.Duration(s.rnd.IntN(100)) * time.Millisecond
 	}
 	return time.Duration(s.rnd.IntN(12000)) * time.Millisecond
 }
 
-func (s *randomServer) answer(id string, r *http.Request) (*http.Response, error) {
+// lost is the error of a request whose answer answer has not given.
+func (s *randomServer) lost() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	m := s.message(id)
-	if r.Header.Get("Authorization") != "Bearer "+s.token {
-		m.retry = true
+	err := s.broken
+	s.broken = nil
+	return err
+}
+
+func (s *randomServer) answer(q *randomRequest) *http.Response {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if q.token != "Bearer "+s.token {
+		for _, it := range q.items {
+			s.message(it.id).retry = true
+		}
 		s.failures = 0
-		return httpResponse(http.StatusUnauthorized, nil, `{"code": "token_expired"}`), nil
+		return httpResponse(http.StatusUnauthorized, nil, `{"code": "token_expired"}`)
 	}
 	if s.healthy || s.rnd.IntN(4) > 0 {
-		return s.page(m, id, r), nil
+		if q.batch {
+			return s.batch(q)
+		}
+		return s.page(q)
 	}
-	switch s.rnd.IntN(4) {
+	switch s.rnd.IntN(3) {
 	case 0:
 		seconds := s.rnd.IntN(5)
 		s.quiet = s.now() + time.Duration(seconds)*time.Second
-		return httpResponse(http.StatusTooManyRequests, http.Header{"Retry-After": {strconv.Itoa(seconds)}}, `{"code": "rate_limited"}`), nil
+		return httpResponse(http.StatusTooManyRequests, http.Header{"Retry-After": {strconv.Itoa(seconds)}}, `{"code": "rate_limited"}`)
 	case 1:
-		s.failures = 0
-		return httpResponse(http.StatusNotFound, nil, `{"code": "not_found"}`), nil
-	case 2:
 		s.backOff()
-		return httpResponse(http.StatusInternalServerError, nil, ``), nil
+		return httpResponse(http.StatusInternalServerError, nil, ``)
 	default:
 		s.backOff()
-		return nil, errors.New("connection reset")
+		s.broken = errors.New("connection reset")
+		return nil
 	}
 }
 
@@ -306,29 +347,55 @@ func (s *randomServer) backOff() {
 	s.failures++
 }
 
-// page answers as the contract says: the version and the pages of a pull are
-// fixed by its cursor.
-func (s *randomServer) page(m *randomMessage, id string, r *http.Request) *http.Response {
-	query := r.URL.Query()
+// batch answers for each message, some of which fail.
+func (s *randomServer) batch(q *randomRequest) *http.Response {
+	s.failures = 0
+	var messages, unchanged, failed []string
+	for _, it := range q.items {
+		m := s.message(it.id)
+		switch n := s.rnd.IntN(12); {
+		case !s.healthy && n == 0:
+			failed = append(failed, fmt.Sprintf(`{"message_id": %q, "code": "not_found"}`, it.id))
+		case !s.healthy && n == 1:
+			failed = append(failed, fmt.Sprintf(`{"message_id": %q, "code": "not_fresh"}`, it.id))
+		case it.version == m.version():
+			unchanged = append(unchanged, strconv.Quote(it.id))
+		default:
+			messages = append(messages, s.set(m, it, ""))
+		}
+	}
+	return httpResponse(http.StatusOK, nil, fmt.Sprintf(`{"messages": [%s], "unchanged": [%s], "failed": [%s], "poll": {"interval_ms": 2000, "window_ms": 20000, "stop": false}}`,
+		strings.Join(messages, ","), strings.Join(unchanged, ","), strings.Join(failed, ",")))
+}
+
+// page answers for a further page, or for the first one again.
+func (s *randomServer) page(q *randomRequest) *http.Response {
+	m := s.message(q.items[0].id)
+	s.failures = 0
+	body := s.set(m, q.items[0], q.cursor)
+	if body == "" {
+		m.retry = true
+		return httpResponse(http.StatusGone, nil, `{"code": "cursor_gone"}`)
+	}
+	return httpResponse(http.StatusOK, nil, body)
+}
+
+// set answers as the contract says: the version and the pages of a pull are fixed by
+// its cursor. It is empty if that is gone.
+func (s *randomServer) set(m *randomMessage, it item, cursor string) string {
 	epoch, to, from := m.epoch, m.changes, 0
 	delta := false
-	if cursor := query.Get("cursor"); cursor != "" {
+	if cursor != "" {
 		if _, err := fmt.Sscanf(cursor, "%d_%d_%d_%t", &epoch, &to, &from, &delta); err != nil {
 			s.t.Errorf("cursor %q: %v", cursor, err)
 		}
 		if epoch != m.epoch {
-			m.retry = true
-			s.failures = 0
-			return httpResponse(http.StatusGone, nil, `{"code": "cursor_gone"}`)
+			return ""
 		}
-	} else if since := query.Get("since"); since != "" {
-		if r.Header.Get("If-None-Match") == `W/"`+m.version()+`"` {
-			s.failures = 0
-			return httpResponse(http.StatusNotModified, nil, "")
-		}
+	} else if it.version != "" {
 		sinceEpoch, changes := 0, 0
-		if _, err := fmt.Sscanf(since, "%d_%d", &sinceEpoch, &changes); err != nil {
-			s.t.Errorf("since %q: %v", since, err)
+		if _, err := fmt.Sscanf(it.version, "%d_%d", &sinceEpoch, &changes); err != nil {
+			s.t.Errorf("since %q: %v", it.version, err)
 		}
 		if sinceEpoch == m.epoch {
 			from, delta = changes, true
@@ -337,16 +404,14 @@ func (s *randomServer) page(m *randomMessage, id string, r *http.Request) *http.
 	end, next := min(to, from+1+s.rnd.IntN(randomPages)), "null"
 	if end < to {
 		next = fmt.Sprintf(`"%d_%d_%d_%t"`, epoch, to, end, delta)
-	} else {
-		s.failures = 0
 	}
 	var readers []string
 	for _, name := range m.readers[from:end] {
 		readers = append(readers, fmt.Sprintf(`{"reader_id": %q, "read_at": "2026-11-23T08:00:04.120Z"}`, name))
 	}
-	return httpResponse(http.StatusOK, nil, fmt.Sprintf(
+	return fmt.Sprintf(
 		`{"message_id": %q, "version": "%d_%d", "state": "active", "read_count": %d, "recipient_count": 100, "delta": %t, "readers": [%s], "next": %s}`,
-		id, epoch, to, to, delta, strings.Join(readers, ","), next))
+		it.id, epoch, to, to, delta, strings.Join(readers, ","), next)
 }
 
 func httpResponse(status int, h http.Header, body string) *http.Response {

@@ -53,25 +53,27 @@ type scenarioAnswer struct {
 	Delta          bool
 	Complete       bool
 	Next           *string
-	Poll           *string
+	Poll           map[string]int
+	Failed         string
 	Code           string
+	Errors         []map[string]any
 	RetryAfter     string `json:"retry_after"`
 	Date           string
 }
 
 type scenarioView struct {
-	At          int64
-	Message     string
-	Looking     *bool
-	Ended       *Ended
-	Error       *string
-	Version     *string
-	State       *State
-	Readers     *[]string
-	ReadCount   *int `json:"read_count"`
-	Complete    *bool
-	Pulls       *int64
-	NotModified *int64 `json:"not_modified"`
+	At        int64
+	Message   string
+	Looking   *bool
+	Ended     *Ended
+	Error     *string
+	Version   *string
+	State     *State
+	Readers   *[]string
+	ReadCount *int `json:"read_count"`
+	Complete  *bool
+	Pulls     *int64
+	Unchanged *int64
 }
 
 func TestScenarios(t *testing.T) {
@@ -155,7 +157,7 @@ func runScenario(t *testing.T, s scenario) {
 	for _, problem := range server.problems {
 		t.Error(problem)
 	}
-	if want := expandAll(s.Requests); !slices.Equal(server.log, want) {
+	if want := expandLines(s.Requests); !slices.Equal(server.log, want) {
 		t.Errorf("requests:\n%s\nwant:\n%s", strings.Join(server.log, "\n"), strings.Join(want, "\n"))
 	}
 }
@@ -202,6 +204,16 @@ func expandAll(texts []string) []string {
 	return all
 }
 
+// expandLines writes the items of requests out.
+func expandLines(lines []string) []string {
+	var all []string
+	for _, line := range lines {
+		at, request, _ := strings.Cut(line, " ")
+		all = append(all, at+" "+strings.Join(expandAll(strings.Split(request, ", ")), ", "))
+	}
+	return all
+}
+
 func (want *scenarioView) check(t *testing.T, got View) {
 	t.Helper()
 	readers := []string{}
@@ -223,7 +235,7 @@ func (want *scenarioView) check(t *testing.T, got View) {
 	compare(t, want, "read_count", want.ReadCount, got.ReadCount)
 	compare(t, want, "complete", want.Complete, got.Complete)
 	compare(t, want, "pulls", want.Pulls, got.Pulls)
-	compare(t, want, "not_modified", want.NotModified, got.NotModified)
+	compare(t, want, "unchanged", want.Unchanged, got.Unchanged)
 	if want.Readers != nil && !slices.Equal(*want.Readers, readers) {
 		t.Errorf("%d %s: readers are %q, want %q", want.At, want.Message, readers, *want.Readers)
 	}
@@ -273,46 +285,43 @@ type scriptedServer struct {
 }
 
 func (s *scriptedServer) RoundTrip(r *http.Request) (*http.Response, error) {
-	id, line := s.describe(r)
-	a := s.enter(id, line)
+	ids, line := s.describe(r)
+	answers := s.enter(ids, line, r.Method == http.MethodPost)
 	defer s.leave()
-	if a.After > 0 {
-		timer := time.NewTimer(milli(a.After))
+	after := int64(0)
+	for _, a := range answers {
+		after = max(after, a.After)
+	}
+	if after > 0 {
+		timer := time.NewTimer(milli(after))
 		defer timer.Stop()
 		select {
 		case <-timer.C:
 		case <-r.Context().Done():
-			s.note(id + " aborted")
+			s.note("aborted")
 			return nil, context.Cause(r.Context())
 		}
 	}
-	if a.Network {
+	switch a := answers[0]; {
+	case a.Network:
 		return nil, errors.New("connection reset")
+	case r.Method == http.MethodPost && !a.whole():
+		return respond(http.StatusOK, batchBody(ids, answers), &scenarioAnswer{}), nil
+	default:
+		return a.response(ids[0]), nil
 	}
-	return a.response(id), nil
 }
 
-func (s *scriptedServer) describe(r *http.Request) (id, line string) {
-	segment := strings.TrimSuffix(strings.TrimPrefix(r.URL.EscapedPath(), "/v1/messages/"), "/receipts")
-	id, err := url.PathUnescape(segment)
-	if err != nil || r.Method != http.MethodGet {
-		s.problem("%s %s: no pull", r.Method, r.URL)
-	}
-	query := r.URL.Query()
-	line = id
-	condition := ""
-	if since := query.Get("since"); since != "" {
-		line += " since=" + since
-		condition = `W/"` + since + `"`
-	}
-	if got := r.Header.Get("If-None-Match"); got != condition {
-		s.problem("%s: If-None-Match is %q, want %q", line, got, condition)
-	}
-	if cursor := query.Get("cursor"); cursor != "" {
-		line += " cursor=" + cursor
-	}
-	if positions := query["min_position"]; len(positions) > 0 {
-		line += " position=" + strings.Join(positions, ",")
+// whole says whether an answer is one to the whole request.
+func (a *scenarioAnswer) whole() bool {
+	return a.Network || a.Body != nil || a.Status != 0 && a.Status != http.StatusNotModified && a.Code != "not_found"
+}
+
+func (s *scriptedServer) describe(r *http.Request) (ids []string, line string) {
+	if r.Method == http.MethodPost {
+		ids, line = s.describeBatch(r)
+	} else {
+		ids, line = s.describePage(r)
 	}
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok {
@@ -321,31 +330,86 @@ func (s *scriptedServer) describe(r *http.Request) (id, line string) {
 	if token != "t1" {
 		line += " token=" + token
 	}
+	return ids, line
+}
+
+func (s *scriptedServer) describeBatch(r *http.Request) (ids []string, line string) {
+	var body struct {
+		Messages []struct {
+			MessageID string `json:"message_id"`
+			Since     string
+		}
+		Limit     int
+		Positions []string `json:"min_position"`
+	}
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(&body); err != nil || r.URL.Path != "/v1/pulls" || body.Limit != 200 || r.Header.Get("Content-Type") != "application/json" {
+		s.problem("%s %s: no batch: %v", r.Method, r.URL, err)
+	}
+	var items []string
+	for _, m := range body.Messages {
+		ids = append(ids, m.MessageID)
+		if m.Since != "" {
+			m.MessageID += " since=" + m.Since
+		}
+		items = append(items, m.MessageID)
+	}
+	line = strings.Join(items, ", ")
+	if len(body.Positions) > 0 {
+		line += " position=" + strings.Join(body.Positions, ",")
+	}
+	return ids, line
+}
+
+func (s *scriptedServer) describePage(r *http.Request) (ids []string, line string) {
+	segment := strings.TrimSuffix(strings.TrimPrefix(r.URL.EscapedPath(), "/v1/messages/"), "/receipts")
+	id, err := url.PathUnescape(segment)
+	if err != nil || r.Method != http.MethodGet {
+		s.problem("%s %s: no page", r.Method, r.URL)
+	}
+	query := r.URL.Query()
+	line = "page " + id
+	for _, name := range []string{"since", "cursor"} {
+		if value := query.Get(name); value != "" {
+			line += " " + name + "=" + value
+		}
+	}
 	if limit := query.Get("limit"); limit != strconv.Itoa(DefaultPageSize) {
 		s.problem("%s: limit is %q", line, limit)
 	}
 	for name := range query {
-		if !slices.Contains([]string{"since", "cursor", "min_position", "limit"}, name) {
+		if !slices.Contains([]string{"since", "cursor", "limit"}, name) {
 			s.problem("%s: there is no parameter %q", line, name)
 		}
 	}
-	return id, line
+	return []string{id}, line
 }
 
-func (s *scriptedServer) enter(id, line string) scenarioAnswer {
+// enter takes the answers to a request: one to the whole, or one for each message.
+func (s *scriptedServer) enter(ids []string, line string, batch bool) (answers []*scenarioAnswer) {
 	s.note(line)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.inFlight++; s.inFlight > 1 {
 		s.problems = append(s.problems, line+": another request is in flight")
 	}
-	answers, ok := s.answers[id]
-	if !ok {
-		answers = s.answers["*"]
+	for _, id := range ids {
+		scripted, ok := s.answers[id]
+		if !ok {
+			scripted = s.answers["*"]
+		}
+		a := &scripted[min(s.asked[id], len(scripted)-1)]
+		if batch && a.whole() {
+			s.asked[id]++
+			return []*scenarioAnswer{a}
+		}
+		answers = append(answers, a)
 	}
-	i := min(s.asked[id], len(answers)-1)
-	s.asked[id]++
-	return answers[i]
+	for _, id := range ids {
+		s.asked[id]++
+	}
+	return answers
 }
 
 func (s *scriptedServer) leave() {
@@ -367,38 +431,73 @@ func (s *scriptedServer) problem(format string, args ...any) {
 	s.problems = append(s.problems, fmt.Sprintf(format, args...))
 }
 
+// response is the answer to a request for a page, or to a whole batch.
 func (a *scenarioAnswer) response(id string) *http.Response {
 	status := cmp.Or(a.Status, http.StatusOK)
-	h := http.Header{}
 	body := ""
 	switch {
 	case status == http.StatusOK:
-		h.Set("Content-Type", "application/json")
-		h.Set("ETag", `W/"`+a.Version+`"`)
-		body = a.page(id)
+		body = string(a.message(id))
 	case a.Code != "":
-		h.Set("Content-Type", "application/problem+json")
-		body = fmt.Sprintf(`{"type": "about:blank", "title": "No", "status": %d, "code": %q, "detail": "as scripted"}`, status, a.Code)
-	}
-	if status == http.StatusOK || status == http.StatusNotModified {
-		if p := valueOr(a.Poll, "interval=2000, window=20000"); p != "" {
-			h.Set("Seenby-Poll", p)
+		problem := map[string]any{"type": "about:blank", "title": "No", "status": status, "code": a.Code, "detail": "as scripted"}
+		if a.Errors != nil {
+			problem["errors"] = a.Errors
 		}
+		b, err := json.Marshal(problem)
+		if err != nil {
+			panic(err)
+		}
+		body = string(b)
 	}
+	return respond(status, valueOr(a.Body, body), a)
+}
+
+func respond(status int, body string, a *scenarioAnswer) *http.Response {
+	h := http.Header{"Content-Type": {"application/json"}}
 	if a.RetryAfter != "" {
 		h.Set("Retry-After", a.RetryAfter)
 	}
 	if a.Date != "" {
 		h.Set("Date", a.Date)
 	}
-	body = valueOr(a.Body, body)
 	return &http.Response{
 		StatusCode: status, Status: http.StatusText(status), Header: h,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: io.NopCloser(strings.NewReader(body)),
 	}
 }
 
-func (a *scenarioAnswer) page(id string) string {
+// batchBody puts the messages' answers together.
+func batchBody(ids []string, answers []*scenarioAnswer) string {
+	messages, unchanged, failed := []json.RawMessage{}, []string{}, []map[string]string{}
+	poll := map[string]int{"interval": 2000, "window": 20000}
+	for i, a := range answers {
+		if a.Poll != nil {
+			poll = a.Poll
+		}
+		switch {
+		case a.Failed != "":
+			failed = append(failed, map[string]string{"message_id": ids[i], "code": a.Failed})
+		case a.Status == http.StatusNotFound:
+			failed = append(failed, map[string]string{"message_id": ids[i], "code": "not_found"})
+		case a.Status == http.StatusNotModified:
+			unchanged = append(unchanged, ids[i])
+		default:
+			messages = append(messages, a.message(ids[i]))
+		}
+	}
+	asked := map[string]any{"stop": false, "added_in_a_later_v1": 1}
+	for name, value := range poll {
+		asked[name+"_ms"] = value
+	}
+	b, err := json.Marshal(map[string]any{"messages": messages, "unchanged": unchanged, "failed": failed, "poll": asked})
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+// message is what is told of one message.
+func (a *scenarioAnswer) message(id string) json.RawMessage {
 	readers := []map[string]any{}
 	for _, r := range a.Readers {
 		readers = append(readers, map[string]any{"reader_id": r, "read_at": "2026-11-23T08:00:04.120Z"})
@@ -410,9 +509,9 @@ func (a *scenarioAnswer) page(id string) string {
 		"delta": a.Delta, "readers": readers, "next": a.Next, "added_in_a_later_v1": true,
 	})
 	if err != nil {
-		return err.Error()
+		panic(err)
 	}
-	return string(body)
+	return body
 }
 
 func valueOr[T any](p *T, otherwise T) T {

@@ -1,13 +1,16 @@
 package pull
 
 import (
-	"cmp"
+	"errors"
 	"slices"
 	"time"
+	"unicode/utf8"
 )
 
 // maxBatch is how many looks one pull is for: the newest.
 const maxBatch = 200
+
+var errNotUTF8 = errors.New("the message ID is not UTF-8, so that it is none")
 
 // schedule decides what is pulled when. It knows neither clock nor network: each
 // method is told the time. It is not safe for concurrent use.
@@ -34,6 +37,7 @@ type schedule struct {
 	// failures counts the back-offs in a row.
 	failures int
 	flight   *flight
+	totals   Totals
 
 	// changed are the messages whose views have changed since it was last taken.
 	changed map[string]struct{}
@@ -47,10 +51,10 @@ type watched struct {
 	look      *look
 	trip      *trip
 
-	// pulled says that the two times are set: pulledAt is the start of the last
-	// pull that the message was part of, requestedAt that of its own request.
-	pulled                bool
-	pulledAt, requestedAt time.Duration
+	// pulled says that pulledAt is set: when the last pull that the message was part
+	// of was requested.
+	pulled   bool
+	pulledAt time.Duration
 
 	// positions are those that no pull has presented with success, oldest first;
 	// presented says that others were.
@@ -65,7 +69,7 @@ type watched struct {
 	ended Ended
 	err   error
 
-	pulls, notModified, bytes int64
+	pulls, unchanged, bytes int64
 }
 
 // look is one stretch of being read.
@@ -86,17 +90,16 @@ type tick struct {
 
 // flight is the pull that is under way.
 type flight struct {
-	start time.Duration
 	trips []*trip
-	// polled says that an answer of this flight has set interval and window.
-	polled bool
+	// cancel ends its request, if it has come to that.
+	cancel func()
 }
 
 // trip is a message's part in a flight. It is void once the message's trip is
 // another or none.
 type trip struct {
 	message *watched
-	// cancel ends its request, if it has come to that.
+	// cancel ends the request for its pages, if it has come to that.
 	cancel func()
 }
 
@@ -125,16 +128,21 @@ func (s *schedule) enter(id string, positions []string, now time.Duration) {
 			m.positions = append(m.positions, p)
 		}
 	}
-	if !m.beingRead {
-		m.beingRead = true
-		s.begin(m, now)
+	if m.beingRead {
+		return
+	}
+	m.beingRead = true
+	s.begin(m, now)
+	if !utf8.ValidString(id) {
+		// It cannot be asked for, and would be another in the batch.
+		s.end(m.look, Failed, errNotUTF8)
 	}
 }
 
 // refresh begins another look at a message that is being read. A pull that is
 // under way goes on, for the new look.
 func (s *schedule) refresh(id string, now time.Duration) {
-	if m := s.messages[id]; m != nil && m.beingRead {
+	if m := s.messages[id]; m != nil && m.beingRead && utf8.ValidString(id) {
 		s.begin(m, now)
 	}
 }
@@ -178,6 +186,9 @@ func (s *schedule) end(l *look, why Ended, err error) {
 			m.trip.cancel()
 		}
 		m.trip = nil
+		if !s.awaited() && s.flight.cancel != nil {
+			s.flight.cancel()
+		}
 	}
 	s.change(m)
 	if len(s.looks) == 0 {
@@ -215,14 +226,14 @@ func (s *schedule) forget(now time.Duration) {
 }
 
 func (s *schedule) rested(m *watched, now time.Duration) bool {
-	return !m.pulled || now >= m.requestedAt+s.interval
+	return !m.pulled || now >= m.pulledAt+s.interval
 }
 
-// step does what the time calls for. It returns the trips of the flight that is
-// to be made now, in order, or nil.
-func (s *schedule) step(now time.Duration) []*trip {
+// step does what the time calls for. It returns the flight that is to be made now,
+// or nil.
+func (s *schedule) step(now time.Duration) *flight {
 	due := s.due(now)
-	if due != nil {
+	if len(due) > 0 {
 		s.depart(due, now)
 	}
 	for i := len(s.looks) - 1; i >= 0; i-- {
@@ -232,13 +243,13 @@ func (s *schedule) step(now time.Duration) []*trip {
 			s.end(l, WindowOver, nil)
 		}
 	}
-	if due == nil {
+	if len(due) == 0 {
 		return nil
 	}
-	return s.flight.trips
+	return s.flight
 }
 
-// due returns the looks to pull now, in the order of their requests.
+// due returns the looks to pull now, the newest first, maxBatch at most.
 func (s *schedule) due(now time.Duration) []*look {
 	ticks := s.tick != nil && now >= s.nextTick()
 	if ticks {
@@ -264,24 +275,7 @@ func (s *schedule) due(now time.Duration) []*look {
 	for _, l := range due {
 		l.newcomer = false
 	}
-	due = due[:min(len(due), maxBatch)]
-	slices.SortStableFunc(due, func(a, b *look) int { return a.message.compareRequested(b.message) })
-	return due
-}
-
-// compareRequested orders a batch: who has waited longest is first. A batch may
-// break off at a message that the server cannot answer, and those behind it would
-// otherwise be behind it every time.
-func (m *watched) compareRequested(other *watched) int {
-	switch {
-	case m.pulled && other.pulled:
-		return cmp.Compare(m.requestedAt, other.requestedAt)
-	case m.pulled:
-		return 1
-	case other.pulled:
-		return -1
-	}
-	return 0
+	return due[:min(len(due), maxBatch)]
 }
 
 // missed makes newcomers whose time has come while a pull is in flight wait for
@@ -308,7 +302,7 @@ func (s *schedule) awaited() bool {
 func (s *schedule) newcomerAt(l *look) time.Duration {
 	at := max(l.start, s.quiet)
 	if m := l.message; m.pulled {
-		at = max(at, m.requestedAt+stretched(s.interval, l.stretch))
+		at = max(at, m.pulledAt+stretched(s.interval, l.stretch))
 	}
 	return at
 }
@@ -318,7 +312,7 @@ func (s *schedule) nextTick() time.Duration {
 }
 
 func (s *schedule) depart(due []*look, now time.Duration) {
-	s.flight = &flight{start: now}
+	s.flight = new(flight)
 	for _, l := range due {
 		t := &trip{message: l.message}
 		l.message.trip = t

@@ -18,26 +18,26 @@ func newSchedule() *schedule {
 func TestAbandonedFlight(t *testing.T) {
 	s := newSchedule()
 	s.enter("m1", nil, 0)
-	trips := s.step(0)
+	f := s.step(0)
 	cancelled := false
-	trips[0].cancel = func() { cancelled = true }
-	if _, ok := s.board(trips[0], 0); !ok {
+	f.cancel = func() { cancelled = true }
+	if _, ok := s.board(f, 0); !ok {
 		t.Fatal("the first pull is not made")
 	}
 	const at = 300 * time.Millisecond
 	s.leave("m1", at)
 	s.enter("m2", nil, at)
-	if trips := s.step(at); !cancelled || trips != nil {
-		t.Fatalf("cancelled: %t; two flights: %v", cancelled, trips)
+	if next := s.step(at); !cancelled || next != nil {
+		t.Fatalf("cancelled: %t; two flights: %v", cancelled, next)
 	}
 	if wake, _ := s.wake(); wake <= at {
 		t.Fatal("the schedule asks to be stepped at once, over and over")
 	}
 	// Its answer came all the same, and is for nobody.
-	s.settle(trips[0], &answer{verdict: refused}, at)
+	s.settleBatch(f, &batchAnswer{outcome: outcome{verdict: refused}}, at)
 	s.land()
-	if trips := s.step(at + time.Millisecond); len(trips) != 1 || trips[0].message.id != "m2" {
-		t.Errorf("after the flight has landed, %v departs", trips)
+	if f := s.step(at + time.Millisecond); f == nil || len(f.trips) != 1 || f.trips[0].message.id != "m2" {
+		t.Errorf("after the flight has landed, %v departs", f)
 	}
 }
 
@@ -46,13 +46,13 @@ func TestAbandonedFlight(t *testing.T) {
 func TestLateAnswer(t *testing.T) {
 	s := newSchedule()
 	s.enter("m1", []string{"p1"}, 0)
-	trips := s.step(0)
-	if _, ok := s.board(trips[0], 0); !ok {
+	f := s.step(0)
+	if _, ok := s.board(f, 0); !ok {
 		t.Fatal("the first pull is not made")
 	}
 	s.leave("m1", 1)
 	s.enter("m1", nil, 2)
-	s.settle(trips[0], &answer{message: wireMessage{Version: "v1"}, spent: 1, poll: poll{stop: true}, polled: true}, 3)
+	s.settleBatch(f, &batchAnswer{answers: []*answer{{message: wireMessage{Version: "v1", Complete: true}}}, presented: []string{"p1"}}, 3)
 	s.land()
 	if v := s.view("m1"); !v.Looking || v.Version != "" {
 		t.Errorf("the view is %+v", v)
@@ -69,11 +69,12 @@ func TestNothingToDo(t *testing.T) {
 		t.Errorf("a new schedule wakes at %s", at)
 	}
 	s.enter("m1", nil, 0)
-	trips := s.step(0)
-	s.settle(trips[0], &answer{poll: poll{stop: true}, polled: true}, 0)
+	f := s.step(0)
+	s.board(f, 0)
+	s.settleBatch(f, &batchAnswer{answers: []*answer{{message: wireMessage{Version: "v1", Complete: true}}}}, 0)
 	s.land()
-	if trips := s.step(0); trips != nil {
-		t.Errorf("after stop, %v departs", trips)
+	if f := s.step(0); f != nil {
+		t.Errorf("after stop, %v departs", f)
 	}
 	if at, ok := s.wake(); ok {
 		t.Errorf("after stop, the schedule wakes at %s", at)
@@ -85,11 +86,12 @@ func TestNothingToDo(t *testing.T) {
 func TestWokenLate(t *testing.T) {
 	s := newSchedule()
 	s.enter("m1", nil, 0)
-	trips := s.step(0)
-	s.settle(trips[0], &answer{}, 0)
+	f := s.step(0)
+	s.board(f, 0)
+	s.settleBatch(f, &batchAnswer{answers: []*answer{{}}}, 0)
 	s.land()
-	if trips := s.step(time.Hour); trips != nil {
-		t.Errorf("an hour later %v departs", trips)
+	if f := s.step(time.Hour); f != nil {
+		t.Errorf("an hour later %v departs", f)
 	}
 	if v := s.view("m1"); v.Looking || v.Ended != WindowOver {
 		t.Errorf("an hour later the view is %+v", v)

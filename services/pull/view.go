@@ -77,9 +77,16 @@ type View struct {
 	// of the server are an [*Error].
 	Err error
 
-	// Pulls counts the pulls of this message so far, NotModified those that found
-	// it unchanged, and Bytes the bodies' bytes, uncompressed.
-	Pulls, NotModified, Bytes int64
+	// Pulls counts the pulls that this message was part of so far, Unchanged those
+	// that found it unchanged, and Bytes what the answers' bodies had for it,
+	// uncompressed.
+	Pulls, Unchanged, Bytes int64
+}
+
+// Totals are what a Watcher's pulls have cost: requests, those for further pages and
+// those that failed included, and the bytes of the answers' bodies, uncompressed.
+type Totals struct {
+	Requests, Bytes int64
 }
 
 // set is the reader set of a message, as a view shows it.

@@ -50,7 +50,8 @@ type Config struct {
 	// Interval and Window hold until the server says otherwise; by default 2 s
 	// and 20 s.
 	Interval, Window time.Duration
-	// PageSize is how many readers a page may have, 1-2000; by default 2000.
+	// PageSize is how many readers a page may have, 1-2000; by default 2000. The first
+	// page of each message, which comes with the others', has 200 at most.
 	PageSize int
 	// Keep is how many messages that are not being read are remembered, by
 	// default 1000; -1 is none. One that is forgotten is pulled in full when it
@@ -214,6 +215,13 @@ func (w *Watcher) View(messageID string) View {
 	return w.schedule.view(messageID)
 }
 
+// Totals returns what all pulls have cost so far.
+func (w *Watcher) Totals() Totals {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.schedule.totals
+}
+
 // Close ends all looks and waits for what the Watcher has started. Connections
 // that are idle by then are the Transport's to keep. Views can
 // still be read; everything else is without effect from then on.
@@ -248,9 +256,9 @@ func (w *Watcher) run(ctx context.Context) {
 	var pulls sync.WaitGroup
 	defer pulls.Wait()
 	for {
-		trips, changed, wake := w.step()
-		if trips != nil {
-			pulls.Go(func() { w.fly(ctx, trips) })
+		flight, changed, wake := w.step()
+		if flight != nil {
+			pulls.Go(func() { w.fly(ctx, flight) })
 		}
 		for id := range changed {
 			w.onChange(id)
@@ -268,14 +276,14 @@ func (w *Watcher) run(ctx context.Context) {
 
 // step steps once. It returns the flight to make, if there is one, the messages
 // whose views have changed, and what sets the timer for the next step.
-func (w *Watcher) step() (trips []*trip, changed map[string]struct{}, wake func() (stop func() bool)) {
+func (w *Watcher) step() (f *flight, changed map[string]struct{}, wake func() (stop func() bool)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := &w.schedule
-	trips = s.step(w.clock.Now())
+	f = s.step(w.clock.Now())
 	changed, s.changed = s.changed, make(map[string]struct{})
 	at, ok := s.wake()
-	return trips, changed, func() func() bool {
+	return f, changed, func() func() bool {
 		if !ok {
 			return func() bool { return true }
 		}

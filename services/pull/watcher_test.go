@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -46,6 +48,31 @@ func page(id, version string, delta bool, count int, readers ...string) string {
 	}
 	return fmt.Sprintf(`{"message_id": %q, "version": %q, "state": "active", "read_count": %d, "recipient_count": 100, "delta": %t, "readers": [%s], "next": null}`,
 		id, version, count, delta, strings.Join(readers, ","))
+}
+
+// asked returns what a batch presents: versions by message ID.
+func asked(t *testing.T, r *http.Request) (since map[string]string, positions []string) {
+	t.Helper()
+	var body struct {
+		Messages []struct {
+			MessageID string `json:"message_id"`
+			Since     string
+		}
+		Positions []string `json:"min_position"`
+	}
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+		t.Errorf("%s %s: %v", r.Method, r.URL, err)
+	}
+	since = make(map[string]string)
+	for _, m := range body.Messages {
+		since[m.MessageID] = m.Since
+	}
+	return since, body.Positions
+}
+
+// batch is an answer with these messages.
+func batch(messages ...string) string {
+	return `{"messages": [` + strings.Join(messages, ",") + `], "unchanged": [], "failed": [], "poll": {}}`
 }
 
 func TestConfig(t *testing.T) {
@@ -96,13 +123,13 @@ func TestViewIsASnapshot(t *testing.T) {
 			pulls++
 			switch pulls {
 			case 1:
-				return httpResponse(200, nil, page("m1", "v1", false, 3, "a", "b", "c")), nil
+				return httpResponse(200, nil, batch(page("m1", "v1", false, 3, "a", "b", "c"))), nil
 			case 2:
-				return httpResponse(200, nil, page("m1", "v2", true, 4, "d")), nil
+				return httpResponse(200, nil, batch(page("m1", "v2", true, 4, "d"))), nil
 			case 3:
-				return httpResponse(200, nil, page("m1", "v3", true, 5, "e")), nil
+				return httpResponse(200, nil, batch(page("m1", "v3", true, 5, "e"))), nil
 			}
-			return httpResponse(200, nil, page("m1", "v4", false, 1, "z")), nil
+			return httpResponse(200, nil, batch(page("m1", "v4", false, 1, "z"))), nil
 		})})
 		w.Look(Message{ID: "m1"})
 		var views []View
@@ -133,7 +160,8 @@ func TestErasure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var since []string
 		w := newWatcher(t, Config{Transport: transport(func(r *http.Request) (*http.Response, error) {
-			since = append(since, r.URL.Query().Get("since"))
+			presented, _ := asked(t, r)
+			since = append(since, presented["m1"])
 			var body string
 			switch len(since) {
 			case 1:
@@ -143,7 +171,7 @@ func TestErasure(t *testing.T) {
 			default:
 				body = strings.Replace(page("m1", "v3", true, 2, "a"), "{", `{"sender_id": null, `, 1)
 			}
-			return httpResponse(200, nil, body), nil
+			return httpResponse(200, nil, batch(body)), nil
 		})})
 		w.Look(Message{ID: "m1"})
 		for _, want := range []string{"alice [a b] 2", " [b] 1", " [b a] 2"} {
@@ -174,7 +202,7 @@ func TestOnChange(t *testing.T) {
 		w = newWatcher(t, Config{
 			Transport: transport(func(*http.Request) (*http.Response, error) {
 				time.Sleep(100 * time.Millisecond)
-				return httpResponse(200, nil, page("m1", "v1", false, 1, "a")), nil
+				return httpResponse(200, nil, batch(page("m1", "v1", false, 1, "a"))), nil
 			}),
 			OnChange: func(id string) {
 				if calls.Add(1) > 1 {
@@ -241,12 +269,16 @@ func TestKeep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pulled := make(map[string]time.Time)
 		w := newWatcher(t, Config{Keep: 2, Transport: transport(func(r *http.Request) (*http.Response, error) {
-			id := strings.Split(r.URL.Path, "/")[3]
-			if last, ok := pulled[id]; ok && time.Since(last) < DefaultInterval {
-				t.Errorf("%s is pulled %s after its last pull", id, time.Since(last))
+			var pages []string
+			since, _ := asked(t, r)
+			for id := range since {
+				if last, ok := pulled[id]; ok && time.Since(last) < DefaultInterval {
+					t.Errorf("%s is pulled %s after its last pull", id, time.Since(last))
+				}
+				pulled[id] = time.Now()
+				pages = append(pages, page(id, "v1", false, 1, "a"))
 			}
-			pulled[id] = time.Now()
-			return httpResponse(200, nil, page(id, "v1", false, 1, "a")), nil
+			return httpResponse(200, nil, batch(pages...)), nil
 		})})
 		visit := func(id string) {
 			w.Look(Message{ID: id})
@@ -324,7 +356,7 @@ func TestBodyLimits(t *testing.T) {
 		status, bound int
 		ended         Ended
 		text          string
-	}{{200, maxBody, NotEnded, errTooLarge.Error()}, {400, maxErrorBody, Failed, "400 Bad Request"}, {304, maxErrorBody, NotEnded, "304 Not Modified"}} {
+	}{{200, maxBody, NotEnded, errTooLarge.Error()}, {400, maxErrorBody, Failed, "400 Bad Request"}, {302, maxErrorBody, NotEnded, "302 Found"}} {
 		synctest.Test(t, func(t *testing.T) {
 			var read atomic.Int64
 			w := newWatcher(t, Config{Transport: transport(func(*http.Request) (*http.Response, error) {
@@ -356,11 +388,14 @@ func TestPullLimit(t *testing.T) {
 		w := newWatcher(t, Config{Transport: transport(func(*http.Request) (*http.Response, error) {
 			pages++
 			body := strings.Replace(page("m1", "v1", false, 1, "a"), `"next": null`, fmt.Sprintf(`"next": "c%d"`, pages), 1)
+			if pages == 1 {
+				body = batch(body)
+			}
 			return httpResponse(200, nil, body+padding), nil
 		})})
 		w.Look(Message{ID: "m1"})
 		synctest.Wait()
-		if v := w.View("m1"); !errors.Is(v.Err, errTooLarge) || pages > maxPull/maxBody+1 {
+		if v := w.View("m1"); !errors.Is(v.Err, errTooLarge) || pages > maxPull/maxBody+2 { // the batch, and those after it
 			t.Errorf("after %d pages the view is %+v", pages, v)
 		}
 	})
@@ -371,7 +406,7 @@ func TestPageLimit(t *testing.T) {
 	for size, want := range map[int]string{2: "v1", 1: ""} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWatcher(t, Config{PageSize: size, Transport: transport(func(*http.Request) (*http.Response, error) {
-				return httpResponse(200, nil, page("m1", "v1", false, 2, "a", "b")), nil
+				return httpResponse(200, nil, batch(page("m1", "v1", false, 2, "a", "b"))), nil
 			})})
 			w.Look(Message{ID: "m1"})
 			synctest.Wait()
@@ -391,7 +426,12 @@ func TestConcurrentUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatcher(t, Config{Transport: transport(func(r *http.Request) (*http.Response, error) {
 			time.Sleep(time.Millisecond)
-			return httpResponse(200, nil, page(strings.Split(r.URL.Path, "/")[3], "v1", false, 1, "a")), nil
+			var pages []string
+			since, _ := asked(t, r)
+			for id := range since {
+				pages = append(pages, page(id, "v1", false, 1, "a"))
+			}
+			return httpResponse(200, nil, batch(pages...)), nil
 		})})
 		var users sync.WaitGroup
 		for n := range 4 {
@@ -419,30 +459,43 @@ func TestConcurrentUse(t *testing.T) {
 // TestOverTheWire pulls from a real server, with IDs that paths do not like.
 func TestOverTheWire(t *testing.T) {
 	const id = `a/b?c#d%2F é`
+	message := func(version string, delta bool, next string, readers ...string) string {
+		body := page("m1", version, delta, len(readers), readers...)
+		body = strings.Replace(body, `"m1"`, strconv.Quote(id), 1)
+		return strings.Replace(body, `"next": null`, `"next": `+next, 1)
+	}
+	const poll = `"poll": {"interval_ms": 10, "window_ms": 20000, "stop": false}}`
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /base/v1/messages/{id}/receipts", func(rw http.ResponseWriter, r *http.Request) {
-		rw.Header().Set("Seenby-Poll", "interval=10, window=20000")
+	mux.HandleFunc("POST /base/v1/pulls", func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Seenby-Lag-Ms", "17")
+		since, positions := asked(t, r)
+		version, named := since[id]
 		switch {
 		case r.Header.Get("Authorization") != "Bearer t":
 			rw.WriteHeader(http.StatusUnauthorized)
-		case r.PathValue("id") != id:
+		case !named || len(since) != 1:
 			rw.WriteHeader(http.StatusBadRequest)
-		case r.URL.Query().Get("min_position") == "p1":
+		case slices.Equal(positions, []string{"p1"}):
 			rw.Header().Set("Content-Encoding", "gzip")
 			z := gzip.NewWriter(rw)
-			fmt.Fprint(z, page(id, "v1", false, 1, "bob"))
+			fmt.Fprint(z, `{"messages": [`+message("v1", false, `"c1"`, "bob")+`],`+poll)
 			_ = z.Close()
-		case r.Header.Get("If-None-Match") == `W/"v2"`:
-			rw.WriteHeader(http.StatusNotModified)
-		case r.URL.Query().Get("since") == "v1":
-			fmt.Fprint(rw, page(id, "v2", true, 2, "amy"))
+		case version == "v1":
+			fmt.Fprint(rw, `{"messages": [`+message("v2", true, "null", "amy")+`],`+poll)
+		case version == "v2":
+			fmt.Fprint(rw, `{"unchanged": [`+strconv.Quote(id)+`],`+poll)
 		default:
 			rw.WriteHeader(http.StatusBadRequest)
 		}
 	})
-	mux.HandleFunc("GET /moved/", func(rw http.ResponseWriter, r *http.Request) {
-		http.Redirect(rw, r, "/base/v1/messages/x/receipts", http.StatusFound)
+	mux.HandleFunc("GET /base/v1/messages/{id}/receipts", func(rw http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer t" || r.PathValue("id") != id || r.URL.Query().Get("cursor") != "c1" {
+			rw.WriteHeader(http.StatusBadRequest)
+		}
+		fmt.Fprint(rw, message("v1", false, "null", "cem"))
+	})
+	mux.HandleFunc("POST /moved/", func(rw http.ResponseWriter, r *http.Request) {
+		http.Redirect(rw, r, "/base/v1/pulls", http.StatusTemporaryRedirect)
 	})
 	server := httptest.NewServer(mux)
 	defer server.Close()
@@ -465,18 +518,46 @@ func TestOverTheWire(t *testing.T) {
 		w.Look(Message{ID: id, Positions: []string{"p1"}})
 		for v := w.View(id); ; v = w.View(id) {
 			if enough(v) || v.Ended != NotEnded {
+				if spent := w.Totals(); spent.Requests < v.Pulls || v.Version != "" && spent.Bytes <= v.Bytes {
+					t.Errorf("%+v for a view of %d pulls and %d bytes", spent, v.Pulls, v.Bytes)
+				}
 				return v
 			}
 			<-changed
 		}
 	}
-	v := view("/base/", func(v View) bool { return v.NotModified >= 2 })
-	if v.Version != "v2" || len(v.Readers) != 2 || v.ReadCount != 2 || v.Err != nil || v.Lag != 17*time.Millisecond || v.Bytes == 0 {
+	v := view("/base/", func(v View) bool { return v.Unchanged >= 2 })
+	var readers []string
+	for _, r := range v.Readers {
+		readers = append(readers, r.ReaderID)
+	}
+	if v.Version != "v2" || !slices.Equal(readers, []string{"bob", "cem", "amy"}) || v.Err != nil || v.Lag != 17*time.Millisecond || v.Bytes == 0 {
 		t.Errorf("the view is %+v", v)
 	}
 	v = view("/moved", func(v View) bool { return v.Err != nil })
 	var problem *Error
-	if !errors.As(v.Err, &problem) || problem.Status != http.StatusFound || v.Version != "" {
+	if !errors.As(v.Err, &problem) || problem.Status != http.StatusTemporaryRedirect || v.Version != "" {
 		t.Errorf("a redirect makes %+v", v)
 	}
+}
+
+// TestNoID: what is not UTF-8 cannot be asked for, and keeps no other from being.
+func TestNoID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatcher(t, Config{Transport: transport(func(r *http.Request) (*http.Response, error) {
+			if since, _ := asked(t, r); len(since) != 1 {
+				t.Errorf("asked for %q", since)
+			}
+			return httpResponse(200, nil, batch(page("m1", "v1", false, 1, "a"))), nil
+		})})
+		w.Look(Message{ID: "m\xff"}, Message{ID: "m1"})
+		w.Refresh("m\xff")
+		synctest.Wait()
+		if v := w.View("m\xff"); v.Looking || v.Ended != Failed || !errors.Is(v.Err, errNotUTF8) {
+			t.Errorf("%+v", v)
+		}
+		if v := w.View("m1"); v.Version != "v1" {
+			t.Errorf("%+v", v)
+		}
+	})
 }

@@ -3,7 +3,6 @@ package pull
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -33,15 +32,14 @@ type wirePage struct {
 	Next    *string  `json:"next"`
 }
 
-// decodePage decodes the body of a 200 and checks what the client relies on.
-func decodePage(body []byte, messageID string) (*wirePage, error) {
+// decodePage decodes what is told of one message, and checks what the client relies
+// on.
+func decodePage(body []byte) (*wirePage, error) {
 	var p wirePage
 	if err := json.Unmarshal(body, &p); err != nil {
 		return nil, err
 	}
 	switch {
-	case p.MessageID != messageID:
-		return nil, fmt.Errorf("it is about message %q", p.MessageID)
 	case !opaque(p.Version):
 		return nil, errors.New("it has no version")
 	case p.Next != nil && !opaque(*p.Next):
@@ -57,21 +55,28 @@ func decodePage(body []byte, messageID string) (*wirePage, error) {
 // opaque says whether s has the form of versions and cursors, which is safe in
 // headers and queries.
 func opaque(s string) bool {
-	return s != "" && strings.IndexFunc(s, func(r rune) bool {
-		return r >= 0x80 || !isAlpha(byte(r)) && !isDigit(byte(r)) && r != '-' && r != '_'
-	}) < 0
+	return s != "" && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == ""
 }
 
-// Error is an answer of the server that is not a success. It is what [View.Err]
-// wraps then.
+// Error is an answer of the server that is not a success, or what it says of one
+// message of a batch. It is what [View.Err] wraps then.
 type Error struct {
-	// Status is the HTTP status.
+	// Status is the HTTP status; 200 where other messages were answered.
 	Status int
 	// Code is the problem's code, such as "not_found", to branch on; empty if the
 	// answer was no problem document.
 	Code string
 	// Title and Detail are the problem's, for people.
 	Title, Detail string
+
+	// items are the items of a batch that it names.
+	items []badItem
+}
+
+// badItem is an item that a problem names.
+type badItem struct {
+	index int
+	code  string
 }
 
 func (e *Error) Error() string {
@@ -92,6 +97,7 @@ func (e *Error) Error() string {
 
 // The codes that this client tells apart.
 const (
+	codeNotFound     = "not_found"
 	codeNoSuchRoute  = "no_such_route"
 	codeCursorGone   = "cursor_gone"
 	codePositionGone = "position_gone"
@@ -102,12 +108,24 @@ const (
 // decodeError makes an Error of whatever body came with the status: proxies
 // answer too.
 func decodeError(status int, body []byte) *Error {
-	var p struct{ Code, Title, Detail string }
+	var p struct {
+		Code, Title, Detail string
+		Errors              []struct {
+			Index *int
+			Code  string
+		}
+	}
 	// Where it is no JSON, or its fields are no strings, the status has to do.
 	if err := json.Unmarshal(body, &p); err != nil {
 		return &Error{Status: status}
 	}
-	return &Error{Status: status, Code: p.Code, Title: p.Title, Detail: p.Detail}
+	e := &Error{Status: status, Code: p.Code, Title: p.Title, Detail: p.Detail}
+	for _, item := range p.Errors {
+		if item.Index != nil {
+			e.items = append(e.items, badItem{*item.Index, item.Code})
+		}
+	}
+	return e
 }
 
 // retryAfter returns how long Retry-After asks to wait, and whether it does. A

@@ -3,6 +3,7 @@ package pull
 import (
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 )
@@ -12,7 +13,7 @@ const wholePage = `{"message_id": "m1", "conversation_id": "c1", "sender_id": nu
 	"delta": false, "readers": [{"reader_id": "bob", "read_at": "2026-11-23T08:00:04.120Z", "later": 1}], "next": null, "later": {}}`
 
 func TestDecodePage(t *testing.T) {
-	p, err := decodePage([]byte(wholePage), "m1")
+	p, err := decodePage([]byte(wholePage))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,14 +25,14 @@ func TestDecodePage(t *testing.T) {
 		t.Errorf("the view is %+v", v)
 	}
 	for _, bad := range []string{
-		``, `null`, `[]`, `{`, `{"message_id": 1}`, `{"message_id": "m2", "version": "v"}`, `{"message_id": "m1"}`,
+		``, `null`, `[]`, `{`, `{"message_id": 1}`, `{"message_id": "m1"}`,
 		`{"message_id": "m1", "version": "a b"}`, `{"message_id": "m1", "version": "v\r\nX: y"}`, `{"message_id": "m1", "version": "é"}`,
 		`{"message_id": "m1", "version": "v", "next": ""}`, `{"message_id": "m1", "version": "v", "next": "c&d"}`,
 		`{"message_id": "m1", "version": "v", "read_count": -1}`, `{"message_id": "m1", "version": "v", "readers": [{}]}`,
 		`{"message_id": "m1", "version": "v", "readers": [{"reader_id": null, "read_at": "2026-11-23T08:00:04.120Z"}]}`,
 		`{"message_id": "m1", "version": "v", "readers": [{"read_at": "yesterday"}]}`,
 	} {
-		if p, err := decodePage([]byte(bad), "m1"); err == nil {
+		if p, err := decodePage([]byte(bad)); err == nil {
 			t.Errorf("%s is %+v", bad, p)
 		}
 	}
@@ -40,9 +41,68 @@ func TestDecodePage(t *testing.T) {
 func FuzzDecodePage(f *testing.F) {
 	f.Add([]byte(wholePage))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		p, err := decodePage(body, "m1")
-		if err == nil && (p.MessageID != "m1" || !opaque(p.Version)) {
+		p, err := decodePage(body)
+		if err == nil && !opaque(p.Version) {
 			t.Errorf("%s is %+v", body, p)
+		}
+	})
+}
+
+// TestBatchAnswer: each message that was asked for is answered once, and no other.
+func TestBatchAnswer(t *testing.T) {
+	items := []item{{"m1", "v1"}, {"m2", ""}}
+	const m1 = `{"message_id": "m1", "version": "v2", "delta": true, "readers": [{"reader_id": "bob", "read_at": "2026-11-23T08:00:04.120Z"}], "next": "c"}`
+	const m2 = `{"message_id": "m2", "version": "v9"}`
+	take := func(body string) (*batchAnswer, error) {
+		b := &batchAnswer{}
+		return b, b.take(&response{body: []byte(body)}, items, 10)
+	}
+	b, err := take(`{"messages": [` + m2 + `,` + m1 + `], "poll": {"interval_ms": 3000, "window_ms": 1e99, "stop": true}, "later": 1}`)
+	if err != nil || b.answers[0].message.Version != "v2" || b.answers[0].next != "c" || b.answers[1].message.Version != "v9" || b.poll != (poll{interval: 3 * time.Second}) {
+		t.Errorf("%+v, %v", b, err)
+	}
+	b, err = take(`{"unchanged": ["m1"], "failed": [{"message_id": "m2", "code": "not_found"}]}`)
+	if err != nil || !b.answers[0].unchanged || b.answers[1].verdict != absent {
+		t.Errorf("%+v, %v", b, err)
+	}
+	b, err = take(`{"failed": [{"message_id": "m1", "code": "made_up"}, {"message_id": "m2", "code": "internal"}]}`)
+	if err != nil || b.answers[0].verdict != failed || b.answers[1].verdict != failed {
+		t.Errorf("%+v, %v", b, err)
+	}
+	for name, bad := range map[string]string{
+		"no JSON":                         `<html>`,
+		"nothing":                         `{}`,
+		"one is missing":                  `{"unchanged": ["m1"]}`,
+		"one is there twice":              `{"unchanged": ["m1", "m1"], "messages": [` + m2 + `]}`,
+		"in two lists":                    `{"unchanged": ["m1"], "messages": [` + m1 + `,` + m2 + `]}`,
+		"a stranger":                      `{"unchanged": ["m1", "m3"], "messages": [` + m2 + `]}`,
+		"a stranger fails":                `{"unchanged": ["m1"], "failed": [{"message_id": "m3", "code": "internal"}]}`,
+		"unchanged since nothing":         `{"unchanged": ["m1", "m2"]}`,
+		"a difference to nothing":         `{"unchanged": ["m1"], "messages": [{"message_id": "m2", "version": "v9", "delta": true}]}`,
+		"no version":                      `{"unchanged": ["m1"], "messages": [{"message_id": "m2"}]}`,
+		"more readers than asked for":     `{"unchanged": ["m1"], "messages": [{"message_id": "m2", "version": "v9", "readers": [` + strings.TrimSuffix(strings.Repeat(`{"reader_id": "x", "read_at": "2026-11-23T08:00:04.120Z"},`, 11), ",") + `]}]}`,
+		"a message that is not an object": `{"unchanged": ["m1"], "messages": [7]}`,
+	} {
+		if b, err := take(bad); err == nil {
+			t.Errorf("%s: %+v", name, b)
+		}
+	}
+}
+
+func FuzzBatchAnswer(f *testing.F) {
+	f.Add([]byte(`{"messages": [` + wholePage + `], "unchanged": ["m2"], "failed": [{"message_id": "m3", "code": "not_found"}], "poll": {"interval_ms": 2000}}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		b := &batchAnswer{}
+		if err := b.take(&response{body: body}, []item{{"m1", ""}, {"m2", "v"}, {"m3", ""}}, 200); err != nil {
+			return
+		}
+		for i, a := range b.answers {
+			if a == nil {
+				t.Errorf("%s says nothing of item %d", body, i)
+			}
+		}
+		if b.poll.interval < 0 || b.poll.window < 0 {
+			t.Errorf("%s asks for %+v", body, b.poll)
 		}
 	})
 }

@@ -194,7 +194,7 @@ func newest(readers []pull.Reader, location *time.Location, room int) []string {
 }
 
 func counters(v pull.View) string {
-	return fmt.Sprintf("pulls %d, unchanged (304) %d, bytes %d", v.Pulls, v.NotModified, v.Bytes)
+	return fmt.Sprintf("pulls %d, unchanged %d, bytes %d", v.Pulls, v.Unchanged, v.Bytes)
 }
 
 func status(v pull.View) string {

@@ -22,7 +22,6 @@ type server struct {
 
 type answer struct {
 	status  int
-	poll    string
 	body    string
 	network bool
 }
@@ -33,9 +32,19 @@ func (s *server) RoundTrip(r *http.Request) (*http.Response, error) {
 	if a.network {
 		return nil, errors.New("connection \x1b[31mrefused")
 	}
-	h := http.Header{"Seenby-Poll": {a.poll}}
-	return &http.Response{StatusCode: a.status, Header: h, Body: io.NopCloser(strings.NewReader(a.body)), Request: r}, nil
+	status, body := a.status, a.body
+	switch {
+	case status == http.StatusOK:
+		body = `{"messages": [` + body + `], "unchanged": [], "failed": [],` + pollText
+	case status == http.StatusNotModified:
+		status, body = http.StatusOK, `{"messages": [], "unchanged": ["m1"], "failed": [],`+pollText
+	case status == http.StatusNotFound:
+		status, body = http.StatusOK, `{"messages": [], "unchanged": [], "failed": [{"message_id": "m1", "code": "not_found"}],`+pollText
+	}
+	return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
 }
+
+const pollText = `"poll": {"interval_ms": 2000, "window_ms": 20000, "stop": false}}`
 
 // set is an answer with readers, who have read a second after each other.
 func set(version string, delta bool, count int, readers ...string) answer {
@@ -52,15 +61,10 @@ func setOf(version string, delta bool, count int, members string, readers ...str
 	if members == "" {
 		members = `"state": "active", "complete": false`
 	}
-	return answer{status: http.StatusOK, poll: "interval=2000, window=20000", body: fmt.Sprintf(
+	return answer{status: http.StatusOK, body: fmt.Sprintf(
 		`{"message_id": "m1", "conversation_id": "c1", "sender_id": "alice", "sent_at": "2026-11-23T08:00:00.000Z", "version": %q,
 		"read_count": %d, "recipient_count": 5, "opted_out_count": 1, "delta": %t, "readers": [%s], "next": null, %s}`,
 		version, count, delta, strings.Join(list, ","), members)}
-}
-
-func final(a answer) answer {
-	a.poll = "stop"
-	return a
 }
 
 func problem(status int, code string) answer {

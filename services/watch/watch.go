@@ -122,10 +122,8 @@ func stopped(v pull.View) string {
 	switch {
 	case v.Ended == pull.Stopped && v.State == pull.Recalled:
 		return "recalled"
-	case v.Ended == pull.Stopped && v.Complete:
-		return "complete"
 	case v.Ended == pull.Stopped:
-		return "the server expects no change"
+		return "complete"
 	case v.Ended == pull.Failed && v.Err != nil:
 		return failure(v.Err)
 	case v.Err != nil:
