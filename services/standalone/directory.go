@@ -16,6 +16,7 @@ import (
 //	internal.key   the secret that cursors are signed with
 //	log/           the embedded broker's
 //	state/         the projector's
+//	demo.json      what was said in the demo's chat
 //	lock           locked while a standalone runs
 type Directory struct {
 	path string
@@ -71,6 +72,9 @@ func (d *Directory) InternalKey() string { return filepath.Join(d.path, "interna
 
 // Log is the embedded broker's directory.
 func (d *Directory) Log() string { return filepath.Join(d.path, "log") }
+
+// Chat is the file of the demo's chat.
+func (d *Directory) Chat() string { return filepath.Join(d.path, "demo.json") }
 
 // Close unlocks the directory.
 func (d *Directory) Close() error { return d.lock.Close() }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/seenby/seenby/events/topic"
 	"github.com/seenby/seenby/services/auth"
+	"github.com/seenby/seenby/services/demo"
 	"github.com/seenby/seenby/services/ingest"
 	"github.com/seenby/seenby/services/process"
 	"github.com/seenby/seenby/services/projector"
@@ -91,6 +92,7 @@ type Standalone struct {
 	routes    []server.Route
 	server    *server.Server
 	projector *projector.Service
+	demo      *demo.Demo
 	behind    []process.Actor
 }
 
@@ -170,11 +172,15 @@ func (s *Standalone) wire() error {
 	if err != nil {
 		return err
 	}
-	s.behind = append(s.behind, writes.Run, s.projector.Run, pulls.Run, s.retain)
+	s.demo, err = demo.New(demo.Config{Keys: users, File: s.directory.Chat(), AnyHost: c.AllowRemote, Logger: c.Logger, Now: c.Now})
+	if err != nil {
+		return err
+	}
+	s.behind = append(s.behind, writes.Run, s.projector.Run, pulls.Run, s.retain, func(ctx context.Context) error { return s.demo.Run(ctx, s.Addr()) })
 	s.routes = slices.Concat(writes.Routes(), pulls.Routes())
 	s.server, err = server.New(server.Config{
 		Listen: c.Listen, Service: "standalone", Logger: c.Logger, Registry: c.Registry,
-		Routes: s.routes, Authenticate: verifier.Authenticate, RequestTimeout: c.requestTimeout(),
+		Routes: slices.Concat(s.routes, s.demo.Routes()), Authenticate: verifier.Authenticate, RequestTimeout: c.requestTimeout(),
 		Ready: func() error { return errors.Join(writes.Ready(), s.projector.Ready(), pulls.Ready()) },
 	})
 	return err

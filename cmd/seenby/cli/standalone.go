@@ -50,7 +50,8 @@ func (c *standaloneCommand) Run(ctx context.Context, io IO, log logFlags) error 
 func (c *standaloneCommand) introduce(io IO, address net.Addr) error {
 	_, err := fmt.Fprintf(io.Stdout, `seenby standalone: for trying, developing and small tests, never for production.
 
-  address         http://%s
+  address         http://%[1]s
+  the demo        http://%[1]s/demo/
   data            %[2]s
   a user's token  seenby token --data %[2]s --subject alice
   the backend's   seenby token --data %[2]s --subject chat --backend
