@@ -19,6 +19,7 @@ import (
 	"github.com/seenby/seenby/services/auth"
 	"github.com/seenby/seenby/services/demo"
 	"github.com/seenby/seenby/services/ingest"
+	"github.com/seenby/seenby/services/openapi"
 	"github.com/seenby/seenby/services/process"
 	"github.com/seenby/seenby/services/projector"
 	"github.com/seenby/seenby/services/query"
@@ -180,7 +181,7 @@ func (s *Standalone) wire() error {
 	s.routes = slices.Concat(writes.Routes(), pulls.Routes())
 	s.server, err = server.New(server.Config{
 		Listen: c.Listen, Service: "standalone", Logger: c.Logger, Registry: c.Registry,
-		Routes: slices.Concat(s.routes, s.demo.Routes()), Authenticate: verifier.Authenticate, RequestTimeout: c.requestTimeout(),
+		Routes: slices.Concat(s.routes, openapi.Routes(), s.demo.Routes()), Authenticate: verifier.Authenticate, RequestTimeout: c.requestTimeout(),
 		Ready: func() error { return errors.Join(writes.Ready(), s.projector.Ready(), pulls.Ready()) },
 	})
 	return err

@@ -3,8 +3,10 @@ package cli
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/seenby/seenby/services/ingest"
+	"github.com/seenby/seenby/services/openapi"
 	"github.com/seenby/seenby/services/server"
 )
 
@@ -40,7 +42,7 @@ func (c *ingestCommand) Run(ctx context.Context, io IO, log logFlags) error {
 	if err != nil {
 		return err
 	}
-	http := server.Config{Listen: c.Listen, Routes: service.Routes(), Authenticate: verifier.Authenticate,
+	http := server.Config{Listen: c.Listen, Routes: slices.Concat(service.Routes(), openapi.Routes()), Authenticate: verifier.Authenticate,
 		Ready: func() error { return errors.Join(verifier.Ready(), service.Ready()) }}
 	c.serverFlags.into(&http)
 	c.userFlags.into(&http)

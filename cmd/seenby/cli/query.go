@@ -3,9 +3,11 @@ package cli
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/seenby/seenby/services/auth"
+	"github.com/seenby/seenby/services/openapi"
 	"github.com/seenby/seenby/services/query"
 	"github.com/seenby/seenby/services/server"
 )
@@ -53,7 +55,7 @@ func (c *queryCommand) Run(ctx context.Context, io IO, log logFlags) error {
 	if err != nil {
 		return err
 	}
-	http := server.Config{Listen: c.Listen, Routes: service.Routes(), Authenticate: verifier.Authenticate,
+	http := server.Config{Listen: c.Listen, Routes: slices.Concat(service.Routes(), openapi.Routes()), Authenticate: verifier.Authenticate,
 		Ready: func() error { return errors.Join(verifier.Ready(), service.Ready()) }}
 	c.serverFlags.into(&http)
 	c.userFlags.into(&http)

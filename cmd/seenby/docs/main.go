@@ -9,6 +9,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/seenby/seenby/events"
+	"github.com/seenby/seenby/services/openapi"
 )
 
 func main() {
@@ -33,6 +36,8 @@ var pages = []struct {
 	{"cli.md", commandLine},
 	{"metrics.md", metricsPage},
 	{"routes.md", routesPage},
+	{"openapi.json", func() ([]byte, error) { return openapi.Document(), nil }},
+	{"asyncapi.json", func() ([]byte, error) { return events.AsyncAPI(), nil }},
 }
 
 func run(dir string, keep func(file string, text []byte) error) error {
