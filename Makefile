@@ -75,7 +75,7 @@ benches = large:rebuild --workload=large; small:rebuild --workload=small; trickl
   large-200m:rebuild --workload=large --messages=100000 --turns=1; \
   group-50:rebuild --workload=large --messages=20000 --readers=50 --groups=400 --turns=1; \
   group-200:rebuild --workload=large --messages=5000 --readers=200 --groups=25 --turns=1; \
-  freshness:freshness; ingest:ingest
+  freshness:freshness; ingest:ingest; pull:pull
 
 bench: build ## Measure on the Kafka of SEENBY_TEST_BROKERS, on a quiet machine, and write docs/benchmarks/; takes an hour.
 	@mkdir -p $(FIGURES); set -e; IFS=';'; for b in $$(tr -s ' ' <<< '$(benches)'); do b=$${b# }; IFS=' '; \

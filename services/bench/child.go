@@ -18,12 +18,13 @@ import (
 
 // The roles of a child.
 const (
-	roleEnter   = "enter"   // a cgroup, and become another program
-	roleConsume = "consume" // raw
-	roleProduce = "produce" // raw
-	roleDelay   = "delay"   // raw, from produce to fetch
-	roleServe   = "serve"   // seenby
-	roleEcho    = "echo"    // a bare handler
+	roleEnter    = "enter"    // a cgroup, and become another program
+	roleConsume  = "consume"  // raw
+	roleProduce  = "produce"  // raw
+	roleDelay    = "delay"    // raw, from produce to fetch
+	roleServe    = "serve"    // seenby
+	roleEcho     = "echo"     // a bare handler
+	roleConstant = "constant" // a bare handler of a constant
 )
 
 // task is what a child is told to do. It is an argument of its command, and has no
@@ -91,6 +92,8 @@ func (t *task) do(ctx context.Context, stdin io.Reader, stdout io.Writer) (any, 
 		return t.Serve.run(untilEnd(ctx, stdin), t.Connection, stdout)
 	case t.Role == roleEcho:
 		return echoServer(untilEnd(ctx, stdin), stdout)
+	case t.Role == roleConstant:
+		return constantServer(untilEnd(ctx, stdin), stdout)
 	}
 	return nil, fmt.Errorf("a child of `seenby bench` has no role %q", t.Role)
 }
@@ -169,6 +172,7 @@ type Report struct {
 	Rebuild   *RebuildReport   `json:"rebuild,omitempty"`
 	Ingest    *IngestReport    `json:"ingest,omitempty"`
 	Freshness *FreshnessReport `json:"freshness,omitempty"`
+	Pull      *PullReport      `json:"pull,omitempty"`
 }
 
 func (c Config) report(ctx context.Context, bench string) Report {

@@ -219,10 +219,10 @@ func (c IngestConfig) load(ctx context.Context, to *Measured, server task, reque
 		return err
 	}
 	// A tenth, first, has the server warm: its tokens verified, its batches sized.
-	_, err = storm(ctx, s.address, requests, n/10+1, clients)
+	_, err = storm(ctx, s.address, requests, n/10+1, clients, http.StatusAccepted)
 	var took time.Duration
 	if err == nil {
-		took, err = storm(ctx, s.address, requests, n, clients)
+		took, err = storm(ctx, s.address, requests, n, clients, http.StatusAccepted)
 	}
 	_, ended := s.stop()
 	if err := errors.Join(err, ended); err != nil {
@@ -232,8 +232,9 @@ func (c IngestConfig) load(ctx context.Context, to *Measured, server task, reque
 	return nil
 }
 
-// storm sends n of the requests, one after the other on each connection.
-func storm(ctx context.Context, address string, requests [][]byte, n, clients int) (time.Duration, error) {
+// storm sends n of the requests, one after the other on each connection. Each is to
+// be answered by the status that is wanted.
+func storm(ctx context.Context, address string, requests [][]byte, n, clients, want int) (time.Duration, error) {
 	connections := make([]*connection, clients)
 	for i := range connections {
 		var err error
@@ -254,7 +255,7 @@ func storm(ctx context.Context, address string, requests [][]byte, n, clients in
 					return
 				}
 				status, body, err := c.ask(requests[at%int64(len(requests))])
-				if err == nil && status != http.StatusAccepted {
+				if err == nil && status != want {
 					err = fmt.Errorf("%w: %d: %s", ErrChild, status, body)
 				}
 				if err != nil {

@@ -112,6 +112,33 @@ func TestRebuild(t *testing.T) {
 	})
 }
 
+func TestPull(t *testing.T) {
+	onEach(t, func(t *testing.T, c Config, progress *bytes.Buffer) {
+		config := PullConfig{Config: c, Messages: 120, Lists: 4, Senders: 3, Requests: 50, Clients: 2, Procs: 1, Seconds: 1, Seed: 1}
+		report, err := Pull(t.Context(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		isClean(t, c, progress)
+		if len(report.Pull.Cases) != 5 {
+			t.Fatalf("%+v", report.Pull)
+		}
+		for i, k := range report.Pull.Cases {
+			if len(k.Pull.Rates) != c.Turns || len(k.Echo.Rates) != c.Turns || k.Ratio <= 0 || (k.P99Ratio > 0) != (i < 2) || (k.Bytes == 0) != (k.Name == caseUnchanged) {
+				t.Errorf("%+v", k)
+			}
+		}
+		var out bytes.Buffer
+		if err := report.Table(&out); err != nil || !strings.Contains(out.String(), caseBatch) {
+			t.Errorf("%v\n%s", err, &out)
+		}
+		config.Messages = 99
+		if _, err := Pull(t.Context(), config); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), "--messages must be 100 or more") {
+			t.Error(err)
+		}
+	})
+}
+
 // TestRebuildThatFails removes what was made all the same.
 func TestRebuildThatFails(t *testing.T) {
 	onEach(t, func(t *testing.T, c Config, progress *bytes.Buffer) {

@@ -37,7 +37,7 @@ func WritePage(dir string, reports []Report) error {
 
 // page returns the page's files.
 func page(reports []Report) map[string][]byte {
-	var rebuilds, ingests, freshness []Report
+	var rebuilds, ingests, freshness, pulled []Report
 	for _, r := range reports {
 		switch {
 		case r.Rebuild != nil:
@@ -46,6 +46,8 @@ func page(reports []Report) map[string][]byte {
 			ingests = append(ingests, r)
 		case r.Freshness != nil:
 			freshness = append(freshness, r)
+		case r.Pull != nil:
+			pulled = append(pulled, r)
 		}
 	}
 	slices.SortStableFunc(rebuilds, func(a, b Report) int {
@@ -67,7 +69,10 @@ func page(reports []Report) map[string][]byte {
 	if len(freshness) > 0 {
 		freshnessSection(&b, freshness)
 	}
-	provenance(&b, slices.Concat(rebuilds, ingests, freshness))
+	if len(pulled) > 0 {
+		pullSection(&b, pulled)
+	}
+	provenance(&b, slices.Concat(rebuilds, ingests, freshness, pulled))
 	files[pageFile] = []byte(strings.ReplaceAll(b.String(), "\n\n\n", "\n\n"))
 	return files
 }
@@ -148,6 +153,23 @@ func freshnessSection(b *strings.Builder, reports []Report) {
 				fmt.Sprintf("%.1f ms", side.l.Max), count(float64(side.l.Samples))})
 		}
 		rows = append(rows, []string{load, "202 to pull / raw produce to fetch", "", fmt.Sprintf("%.2f", r.Ratio), "", ""})
+	}
+	table(b, rows...)
+}
+
+func pullSection(b *strings.Builder, reports []Report) {
+	b.WriteString("\n## Pulls\n\n" +
+		"Projector and query in one process on one core, with tokens, against an Echo handler without middleware that answers a constant:\n" +
+		"JSON of the small pull's size, or a 304. Delays are those of both at half of the rate that the slower one has.\n")
+	rows := [][]string{{"", "bytes", "seenby, requests/s", "bare Echo, requests/s", "ratio", "p99", "bare Echo's p99", "ratio"}}
+	for i := range reports {
+		for _, k := range reports[i].Pull.Cases {
+			cells := []string{k.Name, count(float64(k.Bytes)), count(k.Pull.Rate), count(k.Echo.Rate) + ": " + k.Baseline, fmt.Sprintf("%.3f", k.Ratio), "", "", ""}
+			if k.P99Ratio > 0 {
+				cells[5], cells[6], cells[7] = fmt.Sprintf("%.2f ms", k.PullP99.Rate), fmt.Sprintf("%.2f ms", k.EchoP99.Rate), fmt.Sprintf("%.2f", k.P99Ratio)
+			}
+			rows = append(rows, cells)
+		}
 	}
 	table(b, rows...)
 }

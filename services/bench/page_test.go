@@ -80,6 +80,10 @@ func someReports() []Report {
 			Raw:   []RawDelay{{Fetch: Latency{4_000, 3.5, 20, 60}, AckToFetch: Latency{4_000, 1, 2, 3}, Rate: 20_001}},
 			Pull:  Latency{4_000, 5.4, 30, 80}, Fetch: Latency{4_000, 3.5, 20, 60}, AckToFetch: Latency{4_000, 1, 2, 3}, Ratio: 1.5,
 		}}),
+		stamped("pull", Report{Pull: &PullReport{Messages: 10_000, Lists: 600, Senders: 1000, Clients: 32, Procs: 1, Cases: []PullCase{
+			{Name: caseSmall, Bytes: 301, Baseline: caseSmall, Pull: Measured{Rate: 31_838}, Echo: Measured{Rate: 62_391}, Ratio: 0.51, PullP99: Measured{Rate: 6.94}, EchoP99: Measured{Rate: 2.09}, P99Ratio: 3.32},
+			{Name: caseBatch, Bytes: 800, Baseline: caseSmall, Pull: Measured{Rate: 7_617}, Echo: Measured{Rate: 66_450}, Ratio: 0.115},
+		}}}),
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"time"
 
@@ -37,6 +38,8 @@ type serveTask struct {
 	Keys string
 	// Data is where the projector keeps its state; "" for ingest alone.
 	Data string
+	// Procs is how many cores it has; 0 for all.
+	Procs int
 }
 
 // serving is the first line that a server prints.
@@ -49,6 +52,7 @@ const generation = 1
 
 // run serves until ctx ends.
 func (t *serveTask) run(ctx context.Context, at topic.Connection, stdout io.Writer) (any, error) {
+	runtime.GOMAXPROCS(t.Procs) // which 0 leaves alone
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	registry := prometheus.NewRegistry()
 	keys, err := auth.OpenKeys(t.Keys)
@@ -146,15 +150,20 @@ func echoServer(ctx context.Context, stdout io.Writer) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening on loopback: %w", err)
 	}
+	return struct{}{}, serveEcho(ctx, e, listener, stdout)
+}
+
+// serveEcho says where it listens, and serves until ctx ends.
+func serveEcho(ctx context.Context, e *echo.Echo, listener net.Listener, stdout io.Writer) error {
 	if err := introduce(stdout, listener.Addr()); err != nil {
-		return nil, errors.Join(err, listener.Close())
+		return errors.Join(err, listener.Close())
 	}
 	e.Listener = listener
 	context.AfterFunc(ctx, func() { _ = e.Close() }) // which Start tells
 	if err := e.Start(""); !errors.Is(err, http.ErrServerClosed) {
-		return nil, fmt.Errorf("serving: %w", err)
+		return fmt.Errorf("serving: %w", err)
 	}
-	return struct{}{}, nil
+	return nil
 }
 
 // served is a server in a child, and how to reach it.

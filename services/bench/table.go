@@ -24,6 +24,8 @@ func (r *Report) Table(w io.Writer) error {
 		r.Ingest.rows(row)
 	case r.Freshness != nil:
 		r.Freshness.rows(row)
+	case r.Pull != nil:
+		r.Pull.rows(row)
 	}
 	return t.Flush()
 }

@@ -21,6 +21,7 @@ type benchCommand struct {
 	Rebuild   benchRebuildCommand   `cmd:"" help:"Measure a rebuild against raw consumption of the same log."`
 	Ingest    benchIngestCommand    `cmd:"" help:"Measure what ingest takes by HTTP against raw produce, and against a bare Echo handler."`
 	Freshness benchFreshnessCommand `cmd:"" help:"Measure how soon a receipt is seen against raw produce and fetch."`
+	Pull      benchPullCommand      `cmd:"" help:"Measure pulls on one core against a bare Echo handler that answers a constant."`
 	Page      benchPageCommand      `cmd:"" help:"Make a page with plots of what the others wrote."`
 	Child     benchChildCommand     `cmd:"" hidden:"" help:"What is measured runs by this."`
 }
@@ -167,6 +168,31 @@ func (c *benchFreshnessCommand) Run(ctx context.Context, io IO) error {
 	}
 	report, err := bench.Freshness(ctx, bench.FreshnessConfig{
 		Config: config, Rate: c.Rate, Batch: c.Batch, Seconds: c.Seconds, Warm: c.Warm, Clients: c.Clients, Procs: procs(c.Procs), Seed: c.Seed,
+	})
+	return c.print(io, report, err)
+}
+
+// benchPullCommand measures pulls.
+type benchPullCommand struct {
+	Messages   int `help:"How many messages of groups of 50 there are to pull." default:"10000"`
+	Lists      int `help:"How many messages there are whose 2,000 readers are listed." default:"600"`
+	Senders    int `help:"How many people pull, each with a token." default:"1000"`
+	Requests   int `help:"How many requests of each kind, in each turn." default:"100000"`
+	Clients    int `help:"Over how many connections." default:"32"`
+	Seconds    int `help:"For how long delays are measured, in each turn, at half load." default:"5"`
+	Procs      int `help:"How many cores the load generator uses; 0 for half of them. The servers use one."`
+	benchFlags `embed:""`
+}
+
+// Run measures and prints.
+func (c *benchPullCommand) Run(ctx context.Context, io IO) error {
+	config, err := c.config(io)
+	if err != nil {
+		return err
+	}
+	report, err := bench.Pull(ctx, bench.PullConfig{
+		Config: config, Messages: c.Messages, Lists: c.Lists, Senders: c.Senders, Requests: c.Requests, Clients: c.Clients,
+		Seconds: c.Seconds, Procs: procs(c.Procs), Seed: c.Seed,
 	})
 	return c.print(io, report, err)
 }
